@@ -1,0 +1,50 @@
+# Every target that needs the environment builds it first; `make help` lists them all.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do command -v $$p >/dev/null 2>&1 && $$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$p; break; }; done)
+BIN := .venv/bin
+STAMP := .venv/.complete
+
+.PHONY: help setup run test unit check format lock reset bench docs clean
+
+help: ## List the targets.
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  \033[36m%-10s\033[0m %s\n", $$1, $$2}'
+
+setup: $(STAMP) ## Build .venv from the hashed lock, and nothing else.
+
+$(STAMP): requirements.lock pyproject.toml
+	@[ -n "$(PYTHON)" ] || { echo "stillwatch needs Python 3.11 or newer with the venv module; name one: make setup PYTHON=/usr/bin/python3.12"; exit 2; }
+	@[ -x $(BIN)/python ] || { echo "building .venv with $(PYTHON)"; $(PYTHON) -m venv .venv; }
+	@[ -x $(BIN)/uv ] || $(BIN)/python -m pip install --quiet --require-hashes --no-deps -r <(awk '/^uv==/{p=1} p{print} p&&!/\\$$/{exit}' requirements.lock)
+	@VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip sync --quiet --require-hashes requirements.lock
+	@VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip install --quiet --no-deps --editable .
+	@touch $(STAMP)
+
+run: setup ## Start Kafka, Postgres, the jobs, the console and live sample traffic.
+	@exec $(BIN)/stillwatch up --simulate demo
+
+test: setup ## Run every test, on a real Kafka and a real Postgres.
+	$(BIN)/pytest
+
+unit: setup ## Run the fast tests only: no broker, no database.
+	$(BIN)/pytest -m "not integration and not acceptance"
+
+check: setup ## Lint, format, types, import contracts, dependencies.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/deptry .
+
+format: setup ## Mend what can be mended by a tool.
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+lock: setup ## Resolve requirements.lock anew from pyproject.toml.
+	$(BIN)/uv pip compile pyproject.toml --extra embedded --extra dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" -q -o requirements.lock
+
+reset: setup ## Wipe the embedded services' data.
+	$(BIN)/stillwatch reset
+
+clean: ## Remove what was built here, the environment too; the embedded data stays.
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
