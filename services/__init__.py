@@ -1,0 +1,1 @@
+"""Everything that meets the outside, Faust aside."""

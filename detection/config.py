@@ -1,0 +1,65 @@
+"""One frozen configuration for the whole detection core: live, shadow and backtest run the same code with it.
+
+Every field tells its unit and why its default is what it is. ``version`` names the set in every finding and alert.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Clocking(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Event time. A hop is the step at which panes close and subjects are scored."""
+
+    hop_ms: int = 900_000  # 15 minutes: alerts within the hour at a cost of 96 closes a day.
+    lateness_ms: int = 30_000  # Gateways flush within seconds; later events count in the hop that is still open.
+    future_ms: int = 300_000  # Five minutes of clock skew; one event further ahead would make the rest late.
+    past_ms: int = 691_200_000  # Eight days, a day past the longest retention of requests.
+    idle_ms: int = 30_000  # Wall time without a record after which a partition's clock is moved on.
+
+
+class AccountLane(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Lane A: accounts at their own count milestones, against honest accounts at the same count."""
+
+    milestones: tuple[int, ...] = (40, 80, 160, 320, 640, 1280, 2560)
+    threshold: float = 3.5  # In units of (q95 - median) above the median of the reference's scores.
+    alert_floor: int = 40
+
+
+class PoolLane(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Lane P: exchangeability of customers in pools."""
+
+    minimum_customers: int = 4  # A fixed minimum of 20 misses most campaigns.
+    minimum_requests: int = 60
+    growth: float = 1.25  # A pool is scored again when its evidence has grown by a quarter.
+    window_ms: int = 259_200_000  # Growing windows of at most 72 hours, then a new one.
+    sample: int = 512  # Customers kept for each pool: those of the smallest mixed hash.
+    stub_idle_ms: int = 86_400_000  # A pool below the minimum is forgotten after a day of silence.
+    threshold: float = 3.0
+    young_ms: int = 1_209_600_000  # 14 days.
+    cohort_ms: int = 21_600_000  # First seen in the same 6 hours.
+    member_share: float = 0.30  # Of the customer's own traffic.
+    member_requests: int = 3
+    member_deviations: float = 3.0  # Robust standard deviations from the core's medians.
+    core_share: float = 0.5  # The core must be half of the pool.
+
+
+class IncidentPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How findings become alerts."""
+
+    join_share: float = 0.30  # A pool joins an incident when this share of its members are members already.
+    growth: float = 1.25  # A new revision when members or score grew by a quarter.
+    alerts_per_hour: int = 20  # Budget; what is over it waits for the next hour, strongest first.
+    verified_share: float = 0.5  # A pool with more verified traffic than this asks instead of accusing.
+    quiet_ms: int = 604_800_000  # An incident without findings for a week is closed.
+
+
+class DetectionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything that can change what is detected."""
+
+    version: str = "2026.11.1"
+    clocking: Clocking = Clocking()
+    accounts: AccountLane = AccountLane()
+    pools: PoolLane = PoolLane()
+    incidents: IncidentPolicy = IncidentPolicy()
+    seed: int = 20261123  # Of the half-space trees.

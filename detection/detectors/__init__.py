@@ -1,0 +1,1 @@
+"""River estimators with exact batch twins."""

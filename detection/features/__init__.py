@@ -1,0 +1,1 @@
+"""From state to named feature vectors; one catalogue."""

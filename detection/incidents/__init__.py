@@ -1,0 +1,1 @@
+"""The incidents step: findings become alerts that grow."""

@@ -1,0 +1,1 @@
+"""Thresholds, budgets, entitlements, severity."""

@@ -1,0 +1,1 @@
+"""The pools step: one partition of pools, their members, the pool lane."""

@@ -1,0 +1,1 @@
+"""Columnar state per entity: record layouts with a version, slots, panes."""

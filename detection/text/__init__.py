@@ -1,0 +1,1 @@
+"""Gateway side: text becomes sketches here, and text goes no further."""

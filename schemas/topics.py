@@ -1,0 +1,107 @@
+"""The topics table: every topic that Stillwatch reads or writes, and how the broker keeps it. Nothing else creates one.
+
+Every topic stamps the broker's append time, so that retention counts from arrival and event times can be clamped
+against it. Job state has the partitions of what it is the state of.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+Cleanup = Literal["delete", "compact"]
+Width = Literal["wide", "one"]
+_HOUR: Final = 3_600_000
+_DAY: Final = 24 * _HOUR
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """One row of the table. ``retention_ms`` -1 keeps for ever. ``wide`` topics take the configured partition count."""
+
+    name: str
+    key: str
+    carries: str
+    width: Width
+    cleanup: Cleanup
+    retention_ms: int
+    maximum_bytes: int = 1 << 20
+
+    def config(self) -> dict[str, str]:
+        """Give the broker's settings for this topic."""
+        settings = {
+            "cleanup.policy": self.cleanup,
+            "retention.ms": str(self.retention_ms),
+            "max.message.bytes": str(self.maximum_bytes),
+            "message.timestamp.type": "LogAppendTime",
+            "compression.type": "producer",
+        }
+        if self.cleanup == "compact":
+            settings |= {
+                "min.cleanable.dirty.ratio": "0.3",
+                "segment.ms": str(_HOUR),
+                "segment.bytes": str(64 << 20),
+                "delete.retention.ms": str(_DAY),
+            }
+        return settings
+
+
+REQUESTS: Final = Topic("requests", "account", "RequestEvent v1, Heartbeat v1", "wide", "delete", 7 * _DAY)
+RAW_LITELLM: Final = Topic(
+    "requests.raw.litellm",
+    "none",
+    "StandardLoggingPayload; on the gateway's side of the boundary",
+    "wide",
+    "delete",
+    _HOUR,
+    8 << 20,
+)
+RAW_OPENAI: Final = Topic(
+    "requests.raw.openai",
+    "none",
+    "request and response pair; on the gateway's side of the boundary",
+    "wide",
+    "delete",
+    _HOUR,
+    8 << 20,
+)
+ACCOUNT_ATTRIBUTES: Final = Topic("account-attributes", "account", "AccountAttributes v1", "wide", "compact", -1)
+ACCOUNT_WINDOWS: Final = Topic("account-windows", "account", "AccountWindow v1", "wide", "delete", 14 * _DAY)
+POOL_CONTRIBUTIONS: Final = Topic(
+    "pool-contributions",
+    "none (the pool's partition is explicit)",
+    "contribution blocks",
+    "wide",
+    "delete",
+    4 * _DAY,
+    4 << 20,
+)
+FINDINGS: Final = Topic("findings", "subject", "Finding v1, SourceClosed v1", "one", "delete", 14 * _DAY, 4 << 20)
+ALERTS: Final = Topic("alerts", "alert_id", "Alert v1", "one", "delete", 90 * _DAY, 8 << 20)
+LABELS: Final = Topic("labels", "alert_id", "Label v1", "one", "delete", -1)
+DECISIONS: Final = Topic("decisions", "account", "Decision v1", "wide", "compact", -1)
+MODELS: Final = Topic("models", "model", "ModelVersion v1", "one", "compact", -1)
+ENTITLEMENTS: Final = Topic("entitlements", "subject", "Entitlement v1", "one", "compact", -1)
+DEAD_LETTERS: Final = Topic("dead-letters", "topic", "DeadLetter v1", "one", "delete", 14 * _DAY)
+ACCOUNTS_STATE: Final = Topic("accounts-state", "row", "account rows and one meta row", "wide", "compact", -1, 4 << 20)
+POOLS_STATE: Final = Topic(
+    "pools-state", "row", "pool rows, member rows and one meta row", "wide", "compact", -1, 4 << 20
+)
+
+TOPICS: Final[tuple[Topic, ...]] = (
+    REQUESTS,
+    RAW_LITELLM,
+    RAW_OPENAI,
+    ACCOUNT_ATTRIBUTES,
+    ACCOUNT_WINDOWS,
+    POOL_CONTRIBUTIONS,
+    FINDINGS,
+    ALERTS,
+    LABELS,
+    DECISIONS,
+    MODELS,
+    ENTITLEMENTS,
+    DEAD_LETTERS,
+    ACCOUNTS_STATE,
+    POOLS_STATE,
+)

@@ -1,0 +1,1 @@
+"""Doors to the outside: Kafka, Postgres, the embedded services, the clock."""
