@@ -1,0 +1,1 @@
+"""Kafka as this project uses it: confluent-kafka with one set of defaults."""

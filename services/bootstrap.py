@@ -1,0 +1,73 @@
+"""The composition root: settings to addresses, keys and the detection core. Nothing here runs at import."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from detection.config import DetectionConfig
+from services.adapters.endpoints import read_endpoints
+from services.adapters.kafka.client import client_config, producer_config
+from services.errors import ConfigurationError, NotRunningError
+from services.settings import Settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ClientConfig = dict[str, str | int | float | bool]
+
+
+@cache
+def load_settings() -> Settings:
+    """Read the environment, once for each process."""
+    return Settings()
+
+
+def product_version() -> str:
+    """Give the installed version."""
+    return version("stillwatch")
+
+
+def bootstrap_servers(settings: Settings) -> str:
+    """Name the brokers: the setting, else the embedded broker that runs here; raises NotRunningError."""
+    found = settings.kafka_bootstrap_servers or read_endpoints(settings.base_dir).kafka_bootstrap_servers
+    if found is None:
+        raise NotRunningError("no Kafka broker is named and none is embedded here")
+    return found
+
+
+def database_url(settings: Settings) -> str:
+    """Name the database: the setting, else the embedded one that runs here; raises NotRunningError."""
+    if settings.database_url is not None:
+        return settings.database_url.get_secret_value()
+    found = read_endpoints(settings.base_dir).database_url
+    if found is None:
+        raise NotRunningError("no database is named and none is embedded here")
+    return found
+
+
+def consumer_base(settings: Settings) -> ClientConfig:
+    """Give the connection settings for consumers and admin clients."""
+    return client_config(settings, bootstrap_servers(settings))
+
+
+def producer_base(settings: Settings) -> ClientConfig:
+    """Give the settings of an idempotent producer."""
+    return producer_config(settings, bootstrap_servers(settings))
+
+
+def load_detection_config(settings: Settings) -> DetectionConfig:
+    """Read the configuration file where one is named, else the shipped defaults; raises ConfigurationError."""
+    if settings.detection_config is None:
+        return DetectionConfig()
+    return _decode(settings.detection_config, DetectionConfig)
+
+
+def _decode(path: Path, kind: type[DetectionConfig]) -> DetectionConfig:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except (OSError, msgspec.DecodeError) as error:
+        raise ConfigurationError(f"{path} is no detection configuration: {error}") from error

@@ -1,0 +1,97 @@
+"""The table of metrics: name, kind, labels and meaning. The docs are made from it; nothing else registers one.
+
+Base units, prefix ``stillwatch_``; never an account id as a label.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+Kind = Literal["counter", "gauge", "histogram"]
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One row of the table."""
+
+    name: str
+    kind: Kind
+    labels: tuple[str, ...]
+    meaning: str
+    buckets: tuple[float, ...] = ()
+
+
+_SECONDS: Final = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0)
+
+METRICS: Final[tuple[Metric, ...]] = (
+    Metric("stillwatch_build_info", "gauge", ("version", "config_version"), "1; the labels tell what runs."),
+    Metric("stillwatch_consumer_lag", "gauge", ("job", "topic", "partition"), "Records not yet applied."),
+    Metric("stillwatch_events_total", "counter", ("job",), "Records applied."),
+    Metric("stillwatch_late_events_total", "counter", ("job",), "Events after their hop; counted in the open one."),
+    Metric("stillwatch_dead_letters_total", "counter", ("job", "reason"), "Records sent to the dead letters."),
+    Metric("stillwatch_closed_hop_time_seconds", "gauge", ("job", "partition"), "Event time of the last closed hop."),
+    Metric("stillwatch_watermark_holder", "gauge", ("job", "source"), "1 for the source that holds the time back."),
+    Metric("stillwatch_state_rows", "gauge", ("job", "partition"), "Rows in memory."),
+    Metric("stillwatch_state_evictions_total", "counter", ("job",), "Rows dropped by age or by a bound."),
+    Metric("stillwatch_checkpoint_seconds", "histogram", ("job",), "Time of one checkpoint transaction.", _SECONDS),
+    Metric("stillwatch_checkpoint_rows_total", "counter", ("job",), "State rows written."),
+    Metric("stillwatch_stage_cpu_seconds_total", "counter", ("job", "stage"), "CPU time by stage of the loop."),
+    Metric("stillwatch_findings_total", "counter", ("lane", "detector"), "Findings sent."),
+    Metric("stillwatch_alerts_total", "counter", ("detector", "severity"), "Alert revisions raised."),
+    Metric("stillwatch_suppressed_total", "counter", ("why",), "Findings that raised nothing, and why."),
+    Metric("stillwatch_event_to_alert_seconds", "histogram", (), "From hop end to the row in Postgres.", _SECONDS),
+    Metric(
+        "stillwatch_alerts_stored_total",
+        "counter",
+        ("outcome",),
+        "Revisions seen: new, grown, known.",
+    ),
+    Metric("stillwatch_outbox_pending", "gauge", (), "Rows of the outbox that no topic has yet."),
+    Metric("stillwatch_outbox_relayed_total", "counter", ("topic",), "Rows relayed."),
+    Metric("stillwatch_labels_total", "counter", ("verdict",), "Labels seen by the learning job."),
+    Metric("stillwatch_label_precision", "gauge", ("detector",), "Share of verdicts that are true positives."),
+    Metric("stillwatch_decisions_total", "counter", ("action", "dry_run"), "Decisions published."),
+    Metric("stillwatch_gateway_events_total", "counter", ("format",), "Requests published by a gateway."),
+    Metric("stillwatch_gateway_rejects_total", "counter", ("format", "reason"), "Records that are no request."),
+    Metric("stillwatch_http_request_seconds", "histogram", ("route", "method", "status"), "API latency.", _SECONDS),
+)
+
+
+class Metrics:
+    """The table's metrics on a registry of their own, so that tests and processes never share one."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._by_name: dict[str, Counter | Gauge | Histogram] = {}
+        for row in METRICS:
+            if row.kind == "counter":
+                made: Counter | Gauge | Histogram = Counter(row.name, row.meaning, row.labels, registry=self.registry)
+            elif row.kind == "gauge":
+                made = Gauge(row.name, row.meaning, row.labels, registry=self.registry)
+            else:
+                made = Histogram(row.name, row.meaning, row.labels, registry=self.registry, buckets=row.buckets)
+            self._by_name[row.name] = made
+
+    def counter(self, name: str, **labels: str) -> Counter:
+        """Give a counter of the table; raises KeyError where the table has none of this name."""
+        metric = self._by_name[name]
+        if not isinstance(metric, Counter):
+            raise KeyError(f"{name} is not a counter")
+        return metric.labels(**labels) if labels else metric
+
+    def gauge(self, name: str, **labels: str) -> Gauge:
+        """Give a gauge of the table; raises KeyError where the table has none of this name."""
+        metric = self._by_name[name]
+        if not isinstance(metric, Gauge):
+            raise KeyError(f"{name} is not a gauge")
+        return metric.labels(**labels) if labels else metric
+
+    def histogram(self, name: str, **labels: str) -> Histogram:
+        """Give a histogram of the table; raises KeyError where the table has none of this name."""
+        metric = self._by_name[name]
+        if not isinstance(metric, Histogram):
+            raise KeyError(f"{name} is not a histogram")
+        return metric.labels(**labels) if labels else metric
