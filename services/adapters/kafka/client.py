@@ -13,7 +13,7 @@ def client_config(settings: Settings, bootstrap_servers: str) -> dict[str, str |
     config: dict[str, str | int | float | bool] = {
         "bootstrap.servers": bootstrap_servers,
         "security.protocol": settings.kafka_security_protocol,
-        # A broker that restarts is back within seconds; the default of 10 s between tries makes every restart an outage.
+        # A restarted broker is back within seconds; the default of 10 s between tries makes every restart an outage.
         "reconnect.backoff.max.ms": 1000,
         "topic.metadata.refresh.interval.ms": 30_000,
     }
