@@ -1,0 +1,1 @@
+"""Sample traffic with a truth file: honest people and programs, and campaigns that harvest a model's answers."""
