@@ -1,0 +1,119 @@
+"""Directional tail: how far a subject lies out on the side that each feature calls suspicious.
+
+For feature j, p_j is the share of honest subjects at least as extreme on that side. The raw score is the sum of
+``max(0, min(-ln p_j, 6) - 1)``, in nats: an ordinary feature adds nothing, and none adds more than five. The score is
+``(raw - median) / (q95 - median)`` of the honest subjects' raw scores: 0 is ordinary, 1 is the honest 95th percentile.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from river import base
+
+from detection.detectors.reference import LEVELS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from detection.columns import Float64Array
+    from detection.detectors.reference import Direction, Reference
+
+CAP_NATS: Final = 6.0  # Rarer than 1 in 400 counts as 1 in 400: a reference rarely knows more.
+IDLE_NATS: Final = 1.0  # Two in five honest values lie out this far; they are no evidence.
+_LEAST_SPREAD: Final = 1.0  # Nats. A reference whose scores all agree would blow up the smallest difference.
+_LEVELS: Final = np.array(LEVELS)
+_Q90: Final = LEVELS.index(0.9)
+_Q99: Final = LEVELS.index(0.99)
+
+
+def tail_probability(values: Float64Array, table: Float64Array, count: int, direction: Direction) -> Float64Array:
+    """Give P(honest value at least as extreme), between 0 and 1; 1 where the value or the table is missing.
+
+    Between quantiles it is interpolated; a rank r of ``count`` honest values reads as (r + 1) / (count + 1). Beyond
+    the most extreme honest value the tail goes on as an exponential with the scale of the outer tenth, and stays at
+    1 / (count + 1) where the outer tenth has no width: then nothing is known of how rare "further" is.
+    """
+    if not count:
+        return np.ones_like(values)
+    x = values if direction == "high" else -values
+    honest = table if direction == "high" else -table[::-1]
+    at = np.searchsorted(honest, x, side="left")
+    inside = np.clip(at, 1, len(honest) - 1)
+    low, high = honest[inside - 1], honest[inside]
+    width = high - low
+    part = np.clip((x - low) / np.where(width > 0, width, 1.0), 0.0, 1.0)
+    below = _LEVELS[inside - 1] + part * (_LEVELS[inside] - _LEVELS[inside - 1])
+    below[at == 0] = 0.0
+    p: Float64Array = ((1.0 - below) * count + 1.0) / (count + 1.0)
+    beyond = x > honest[-1]
+    if beyond.any():
+        scale = (honest[_Q99] - honest[_Q90]) / math.log(10.0)
+        excess = (x[beyond] - honest[-1]) / scale if scale > 0 else 0.0
+        p[beyond] = np.exp(-excess) / (count + 1.0)
+    p[np.isnan(x)] = 1.0
+    return p
+
+
+def _addends(reference: Reference, matrix: Float64Array) -> Float64Array:
+    """Give each feature's nats, shape of ``matrix``."""
+    nats = np.zeros(matrix.shape)
+    for j, (table, count, direction) in enumerate(
+        zip(reference.quantiles, reference.counts, reference.directions, strict=True)
+    ):
+        p = tail_probability(np.ascontiguousarray(matrix[:, j]), np.array(table), count, direction)
+        # Below e^-6 the logarithm is capped anyway, and an underflow to 0 would warn.
+        nats[:, j] = np.maximum(np.minimum(-np.log(np.maximum(p, 1e-300)), CAP_NATS) - IDLE_NATS, 0.0)
+    return nats
+
+
+def _sum(nats: Float64Array) -> Float64Array:
+    # Column by column: numpy's own row sums change their order of addition with the shape of the batch.
+    total = np.zeros(len(nats))
+    for column in nats.T:
+        total += column
+    return total
+
+
+def raw_scores(reference: Reference, matrix: Float64Array) -> Float64Array:
+    """Give the raw scores in nats of rows of features in the order of ``reference.names``."""
+    return _sum(_addends(reference, matrix))
+
+
+class DirectionalTail(base.AnomalyDetector):
+    """River's anomaly detector over a frozen ``reference``, with an exact batch twin.
+
+    >>> import numpy as np
+    >>> from detection.detectors.reference import build
+    >>> honest = build(["rate"], ["high"], np.arange(1000.0)[:, None])
+    >>> tail = DirectionalTail(honest)
+    >>> tail.score_one({"rate": 500.0}) == 0.0, tail.score_one({"rate": 998.0}) > 1.0
+    (True, True)
+    """
+
+    def __init__(self, reference: Reference) -> None:
+        self.reference = reference
+
+    @property
+    def spread(self) -> float:
+        """The honest q95 minus the median, in nats, at least 1."""
+        return max(self.reference.q95 - self.reference.median, _LEAST_SPREAD)
+
+    def learn_one(self, x: Mapping[Any, Any]) -> None:
+        """Learn nothing, on purpose: a reference is frozen, so that an attacker cannot teach it."""
+
+    def score_one(self, x: Mapping[Any, Any]) -> float:
+        """Score one subject; features that are missing add nothing, unknown ones are not looked at."""
+        row = np.array([[x.get(name, math.nan) for name in self.reference.names]], np.float64)
+        return float(self.score_many(row)[0][0])
+
+    def score_many(self, matrix: Float64Array) -> tuple[Float64Array, Float64Array]:
+        """Score rows of features in the order of ``reference.names``; NaN means "no value".
+
+        Returns the scores, shape ``(n,)``, and each feature's addend in them, shape ``(n, features)``: the addends of
+        a row sum to its score plus ``median / spread``.
+        """
+        nats = _addends(self.reference, np.asarray(matrix, np.float64))
+        return (_sum(nats) - self.reference.median) / self.spread, nats / self.spread
