@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from functools import cache
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from importlib.resources import files
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
 from detection.config import DetectionConfig
+from detection.detectors.reference import References
 from services.adapters.endpoints import read_endpoints
 from services.adapters.kafka.client import client_config, producer_config
 from services.errors import ConfigurationError, NotRunningError
@@ -66,8 +68,22 @@ def load_detection_config(settings: Settings) -> DetectionConfig:
     return _decode(settings.detection_config, DetectionConfig)
 
 
-def _decode(path: Path, kind: type[DetectionConfig]) -> DetectionConfig:
+def load_references(settings: Settings) -> References | None:
+    """Read the references that a person promoted: the named file, else the shipped ones, else None (no scores yet).
+
+    Raises ConfigurationError where the file is none.
+    """
+    if settings.references is not None:
+        return _decode(settings.references, References)
+    shipped = files("detection") / "references" / "default.json"
+    return References.from_json(shipped.read_bytes()) if shipped.is_file() else None
+
+
+_Kind = TypeVar("_Kind")
+
+
+def _decode(path: Path, kind: type[_Kind]) -> _Kind:
     try:
         return msgspec.json.decode(path.read_bytes(), type=kind)
     except (OSError, msgspec.DecodeError) as error:
-        raise ConfigurationError(f"{path} is no detection configuration: {error}") from error
+        raise ConfigurationError(f"{path} cannot be used: {error}") from error
