@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from detection.text.words import Words
 
 ECHO_SENTENCE_WORDS: Final = 5  # Shorter sentences are said by everyone ("Let me know if this helps").
-ECHO_WORDS: Final = 12  # Words of earlier answers that a prompt must repeat.
+ECHO_WORDS: Final = 8  # Words of earlier answers that a prompt must repeat.
 _ASKING: Final = frozenset(("user", "tool"))
 _SYSTEMS_KEPT: Final = 4096
 _RUNG_BYTES: Final = 1 << 10  # Most texts have their 64 words in this.
