@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -12,6 +13,9 @@ from detection.text.conversation import REDACTED, Conversation, Role, Turn
 from detection.text.keys import TextKey
 from detection.text.sketch import UNAVAILABLE, Sketcher, TextSketch
 from detection.text.words import EDGE_BYTES, fold, read_words
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 KEY = TextKey(b"a secret of the tests, long enough")
 SKETCHER = Sketcher(KEY)
@@ -220,10 +224,10 @@ class Memory:
     def __init__(self) -> None:
         self.kept: set[int] = set()
 
-    def overlap(self, sentences: list[int]) -> set[int]:
+    def overlap(self, sentences: Sequence[int]) -> set[int]:
         return self.kept & set(sentences)
 
-    def remember(self, sentences: list[int]) -> None:
+    def remember(self, sentences: Sequence[int]) -> None:
         self.kept |= set(sentences)
 
 
