@@ -1,1 +1,1 @@
-"""Gateway side: text becomes sketches here, and text goes no further."""
+"""Text to sketches, at the gateway: what is left of a conversation when its words stay where they were said."""

@@ -1,0 +1,1 @@
+"""One module for each vendor format, each with ``parse(record) -> ParsedRequest``."""
