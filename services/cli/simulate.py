@@ -1,0 +1,196 @@
+"""`stillwatch simulate`: sample traffic, with the truth about who harvests, by the same path as a gateway's."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections import Counter
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Final, Literal
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from schemas.headers import cloud_event_headers
+from services.adapters.kafka.producer import KafkaProducer
+from services.gateway.accounts import to_attributes
+
+from schemas.topics import ACCOUNT_ATTRIBUTES, REQUESTS
+from services import bootstrap
+from services.adapters.clock import SystemClock
+from services.errors import ConfigurationError
+from services.gateway.formats import openai
+from services.gateway.identity import load_identity
+from services.gateway.sketching import EventMaker
+from services.simulator.corpus import Corpus
+from services.simulator.pacing import pace
+from services.simulator.population import DAY_MS
+from services.simulator.scenarios import SCENARIOS, make_population
+from services.simulator.traffic import Traffic
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from services.simulator.population import Population
+
+_KAFKA: Final = "kafka"
+_HOUR_MS: Final = 3_600_000
+_SHARED: Final = Path("../shared/data")
+_SOURCE: Final = "/simulator"
+_MANY_DAYS: Final = 36_500
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command of this module."""
+    app.command("simulate")(simulate)
+
+
+def simulate(
+    *,
+    scenario: Annotated[
+        str, typer.Option("--scenario", help="; ".join(f"{name}: {made.story}" for name, made in SCENARIOS.items()))
+    ] = "demo",
+    to: Annotated[str, typer.Option("--to", help="kafka, or a file of JSON lines.")] = _KAFKA,
+    rate: Annotated[
+        float, typer.Option("--rate", min=0.1, help="Requests a second while it catches up with the clock.")
+    ] = 1000.0,
+    history: Annotated[
+        float, typer.Option("--history", min=0, help="Hours of past traffic before live traffic (Kafka).")
+    ] = 24.0,
+    days: Annotated[
+        int | None, typer.Option("--days", min=1, help="Stop after so many days. [default: a file 2, Kafka never]")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="The same seed and start give the same records.")] = 1,
+    start: Annotated[
+        int | None,
+        typer.Option("--start-ms", help="First day's start, ms since the epoch. [default: it ends an hour ago]"),
+    ] = None,
+    format_name: Annotated[
+        Literal["openai", "events"], typer.Option("--format", help="Of a file: pairs with text, or events without.")
+    ] = "openai",
+    truth: Annotated[Path | None, typer.Option("--truth", help="Write who is who: JSON lines.")] = None,
+    accounts: Annotated[
+        Path | None, typer.Option("--accounts", help="Write the account attributes: JSON lines.")
+    ] = None,
+    shared: Annotated[
+        Path, typer.Option("--shared-data", help="Public prompts to use where the folder is there.")
+    ] = _SHARED,
+    as_json: Annotated[bool, typer.Option("--json", help="Write the counts as JSON.")] = False,
+) -> None:
+    """Send sample traffic of honest accounts and campaigns.
+
+    To Kafka: the account attributes first, then past traffic as fast as --rate allows, then live traffic when it is
+    due, until Ctrl-C. To a file: request and response pairs (or events), with --truth and --accounts beside it.
+    """
+    clock = SystemClock()
+    live = to == _KAFKA
+    wanted = days or (_MANY_DAYS if live else 2)
+    now = clock.now_ms()
+    default_start = now - round(history * _HOUR_MS) if live else now - wanted * DAY_MS - _HOUR_MS
+    population = make_population(scenario, seed, start if start is not None else default_start)
+    corpus = Corpus(shared if shared.is_dir() else None)
+    _write_lines(truth, (account.truth() for account in population.accounts))
+    _write_lines(accounts, (account.attributes() for account in population.accounts))
+    records = Traffic(population, corpus, seed).days(wanted)
+    counts = Sent()
+    # A supervisor ends its parts with SIGTERM; what is queued still goes out.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with ExitStack() as stack:
+        if live:
+            paced = pace(records, _time_ms, clock, rate)
+            run: Iterable[None] = _to_kafka(paced, population, counts)
+        else:
+            run = _to_file(records, _open(to, stack), format_name, counts)
+        interrupted = _run(run, counts, quiet=as_json)
+    told = counts.as_json() | {"accounts": len(population.accounts), "corpus": sorted(set(corpus.sources))}
+    if as_json:
+        typer.echo(json.dumps(told))
+    else:
+        typer.echo(f"{counts.records:,} requests of {len(counts.senders):,} accounts sent to {to}")
+    if interrupted:
+        raise typer.Exit(130)
+
+
+@dataclass(slots=True)
+class Sent:
+    """What was sent so far."""
+
+    records: int = 0
+    senders: Counter[str] = field(default_factory=Counter)
+    last_ms: int = 0
+
+    def add(self, record: dict[str, Any]) -> None:
+        """Count one record."""
+        self.records += 1
+        self.senders[record["api_key"]] += 1
+        self.last_ms = _time_ms(record)
+
+    def as_json(self) -> dict[str, Any]:
+        """Give the counts as a JSON object."""
+        return {"requests": self.records, "senders": len(self.senders), "last_time_unix_ms": self.last_ms}
+
+
+def _to_kafka(records: Iterable[dict[str, Any]], population: Population, counts: Sent) -> Iterator[None]:
+    settings = bootstrap.load_settings()
+    identity = load_identity(settings)
+    producer = KafkaProducer(bootstrap.producer_base(settings))
+    producer.partitions(REQUESTS.name)
+    maker = EventMaker(identity)
+    for account in population.accounts:
+        item = to_attributes(account.attributes(), identity)
+        headers = cloud_event_headers(f"{item.account}-0", _SOURCE, "account_attributes.v1", population.start_ms)
+        producer.send(ACCOUNT_ATTRIBUTES.name, item.account.encode(), msgspec.json.encode(item), headers)
+    producer.flush()
+    try:
+        for record in records:
+            event = maker.to_event(openai.parse(record))
+            headers = cloud_event_headers(event.event_id, _SOURCE, "request.v1", event.time_unix_ms)
+            producer.send(REQUESTS.name, event.account.encode(), msgspec.json.encode(event), headers)
+            counts.add(record)
+            yield
+    finally:
+        producer.flush()
+
+
+def _to_file(records: Iterable[dict[str, Any]], file: BinaryIO, format_name: str, counts: Sent) -> Iterator[None]:
+    maker = EventMaker(load_identity(bootstrap.load_settings())) if format_name == "events" else None
+    for record in records:
+        line = record if maker is None else maker.to_event(openai.parse(record))
+        file.write(msgspec.json.encode(line) + b"\n")
+        counts.add(record)
+        yield
+
+
+def _run(run: Iterable[None], counts: Sent, *, quiet: bool) -> bool:
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    shown = not quiet and sys.stderr.isatty()
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not shown) as progress:
+        task = progress.add_task("starting")
+        try:
+            for place, _ in enumerate(run):
+                if place % 64 == 0:
+                    progress.update(task, description=f"{counts.records:,} requests")
+        except KeyboardInterrupt:
+            return True
+    return False
+
+
+def _open(to: str, stack: ExitStack) -> BinaryIO:
+    try:
+        return stack.enter_context(Path(to).open("wb"))
+    except OSError as error:
+        raise ConfigurationError(f"{to} cannot be written: {error.strerror}") from error
+
+
+def _write_lines(path: Path | None, lines: Iterable[dict[str, Any]]) -> None:
+    if path is not None:
+        path.write_bytes(b"".join(msgspec.json.encode(line) + b"\n" for line in lines))
+
+
+def _time_ms(record: dict[str, Any]) -> int:
+    started_at: float = record["started_at"]
+    return round(started_at * 1000)
