@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
 
 from services.gateway.formats import azure, litellm, mooncake, openai
@@ -82,16 +83,24 @@ def open_parsed(
             yield place, RejectedLine(number, "not_json", "nested beyond reading")
 
 
-def time_span(path: Path, format_name: Format, *, base_time_ms: int = mooncake.BASE_TIME_MS) -> tuple[int, int] | None:
-    """Give the earliest and latest event time of a file in ms, read without sketching; None where it holds no event."""
+def time_span(
+    path: Path, format_name: Format, *, base_time_ms: int = mooncake.BASE_TIME_MS, limit: int | None = None
+) -> tuple[int, int] | None:
+    """Give the earliest and latest time of a file's first ``limit`` events in ms; None where it holds no event.
+
+    Reads without sketching.
+    """
     if format_name == "events":
-        found = (item.time_unix_ms for item in _read_events(path, None) if not isinstance(item, RejectedLine))
+        found: Iterator[int] = (
+            item.time_unix_ms for item in _read_events(path, None) if not isinstance(item, RejectedLine)
+        )
     else:
         found = (
             parsed.time_unix_ms
             for _, parsed in open_parsed(path, format_name, base_time_ms=base_time_ms)
             if isinstance(parsed, ParsedRequest)
         )
+    found = islice(found, limit)
     first = last = next(found, None)
     if first is None or last is None:
         return None
