@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from detection.config import Clocking
     from services.adapters.clock import Clock
-    from services.adapters.kafka.producer import KafkaProducer, RecordProducer
+    from services.adapters.kafka.producer import RecordProducer
 
 REJECTS_SHOWN: Final = 100
 _SHORTEST_SLEEP: Final = 0.002
@@ -168,7 +168,7 @@ class Replay:
 
 
 def drain_partitions(
-    producer: KafkaProducer, last_ms: int, clocking: Clocking, now_ms: int, source: str
+    producer: RecordProducer, last_ms: int, clocking: Clocking, now_ms: int, source: str
 ) -> tuple[int, bool]:
     """Tell every partition that time has gone past the last event, so that its hops close.
 

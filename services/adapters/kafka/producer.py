@@ -58,6 +58,9 @@ class RecordProducer(Protocol):
     def flush(self) -> int:
         """Wait for every record and give how many were delivered so far; raises DeliveryError where any was not."""
 
+    def partitions(self, topic: str) -> int:
+        """Count a topic's partitions; raises MissingTopicError."""
+
 
 class KafkaProducer:
     """Sends records over one connection. ``config`` is that of ``services.adapters.kafka.client.producer_config``."""

@@ -145,7 +145,7 @@ def _without_ids(call: object) -> object:
     if isinstance(call, list):
         return [_without_ids(one) for one in call]
     if isinstance(call, dict):
-        return {name: value for name, value in call.items() if name not in {"id", "call_id", "index"}}
+        return {name: value for name, value in call.items() if name not in {"id", "call_id", "index", "type"}}
     return call
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from services.gateway.parsed import as_count, as_object
+from services.gateway.parsed import as_count, as_object, as_text
 
 
 def join_chunks(chunks: list[Any]) -> dict[str, Any]:
@@ -37,7 +37,7 @@ class _Choice:
     def __init__(self) -> None:
         self._texts: list[str] = []
         self._refusals: list[str] = []
-        self._calls: dict[int, list[str]] = {}
+        self._calls: dict[int, dict[str, str]] = {}
         self._reason: object = None
 
     def add(self, part: dict[str, Any]) -> None:
@@ -52,10 +52,9 @@ class _Choice:
         calls = delta.get("tool_calls")
         for place, call in enumerate(calls if isinstance(calls, list) else []):
             function = as_object(as_object(call).get("function"))
-            pieces = self._calls.setdefault(as_count(as_object(call).get("index", place)), [])
-            pieces.extend(
-                value for value in (function.get("name"), function.get("arguments")) if isinstance(value, str)
-            )
+            said = self._calls.setdefault(as_count(as_object(call).get("index", place)), {"name": "", "arguments": ""})
+            for name in said:
+                said[name] += as_text(function.get(name))
         self._reason = part.get("finish_reason") or self._reason
 
     def finish(self) -> dict[str, Any]:
@@ -65,7 +64,7 @@ class _Choice:
                 "role": "assistant",
                 "content": "".join(self._texts),
                 "refusal": "".join(self._refusals) or None,
-                "tool_calls": ["".join(pieces) for _, pieces in sorted(self._calls.items())],
+                "tool_calls": [{"function": said} for _, said in sorted(self._calls.items())],
             },
         }
 
