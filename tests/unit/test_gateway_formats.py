@@ -390,20 +390,18 @@ JSON = st.recursive(
 def test_no_shape_of_an_openai_pair_is_a_crash(record: dict[str, Any]) -> None:
     try:
         parsed = openai.parse(pair(**record))
-    except RejectedRecord as rejected:
-        assert rejected.reason in {"schema", "no_account", "no_time"}
-    else:
-        event_of(parsed)
+    except RejectedRecord:
+        return  # The one answer besides an event.
+    event_of(parsed)
 
 
 @given(st.fixed_dictionaries({}, optional=dict.fromkeys(litellm_record(), JSON)))
 def test_no_shape_of_a_litellm_record_is_a_crash(record: dict[str, Any]) -> None:
     try:
         parsed = litellm.parse(litellm_record(**record))
-    except RejectedRecord as rejected:
-        assert rejected.reason in {"schema", "no_account", "no_time"}
-    else:
-        event_of(parsed)
+    except RejectedRecord:
+        return  # The one answer besides an event.
+    event_of(parsed)
 
 
 @given(JSON)

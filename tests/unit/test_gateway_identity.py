@@ -67,7 +67,7 @@ def test_addresses_and_their_networks(raw: str, address: str, network: str) -> N
     assert (str(found), network_of(found)) == (address, network)
 
 
-@pytest.mark.parametrize("raw", ["", "unknown", "127.0.0.1", "::1", "0.0.0.0", "300.1.1.1", "x" * 5000])
+@pytest.mark.parametrize("raw", ["", "unknown", "127.0.0.1", "::1", "::", "300.1.1.1", "x" * 5000])
 def test_what_is_no_clients_address_is_absent(raw: str) -> None:
     assert Identity(KEY).places(raw) == ("", "")
 
@@ -86,7 +86,7 @@ def test_a_short_key_is_refused() -> None:
 
 
 def test_the_own_key_is_made_once_for_its_owner(tmp_path: Path) -> None:
-    settings = Settings(base_dir=tmp_path / "new", _env_file=None)
+    settings = Settings(base_dir=tmp_path / "new")
     first = load_identity(settings).account("sk-1")
     path = tmp_path / "new" / "hmac.key"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -95,7 +95,7 @@ def test_the_own_key_is_made_once_for_its_owner(tmp_path: Path) -> None:
 
 
 def _account(base_dir: Path) -> str:
-    return load_identity(Settings(base_dir=base_dir, _env_file=None)).account("sk-1")
+    return load_identity(Settings(base_dir=base_dir)).account("sk-1")
 
 
 def test_processes_that_start_together_agree_on_the_key(tmp_path: Path) -> None:
@@ -108,12 +108,12 @@ def test_the_key_comes_from_the_environment_or_a_file(tmp_path: Path, monkeypatc
     monkeypatch.setenv("STILLWATCH_TENANT", "acme")
     monkeypatch.setenv("STILLWATCH_KEY_VERSION", "7")
     monkeypatch.setenv("STILLWATCH_HMAC_KEY", KEY.decode())
-    found = load_identity(Settings(_env_file=None))
+    found = load_identity(Settings())
     assert (found.account("sk-1"), found.key_version) == (expected, 7)
     monkeypatch.delenv("STILLWATCH_HMAC_KEY")
     (tmp_path / "key").write_bytes(KEY + b"\n")
     monkeypatch.setenv("STILLWATCH_HMAC_KEY_FILE", str(tmp_path / "key"))
-    assert load_identity(Settings(_env_file=None)).account("sk-1") == expected
+    assert load_identity(Settings()).account("sk-1") == expected
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ _MOCK_PARTITIONS = 4
 
 @pytest.fixture
 def config() -> dict[str, Any]:
-    settings = Settings(_env_file=None)
+    settings = Settings()
     return producer_config(settings, "") | {"test.mock.num.brokers": 1, "bootstrap.servers": ""}
 
 
