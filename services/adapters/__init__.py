@@ -1,0 +1,1 @@
+"""What meets the outside: brokers, databases, clocks, embedded services."""
