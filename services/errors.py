@@ -7,7 +7,10 @@ from __future__ import annotations
 
 
 class StillwatchError(Exception):
-    """Something that a person can mend; `message` is one sentence, `hint` says what to do next, `exit_code` is the shell's."""
+    """Something that a person can mend.
+
+    `message` is one sentence, `hint` says what to do next, `exit_code` is the shell's.
+    """
 
     exit_code = 1
 

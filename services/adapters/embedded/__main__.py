@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from services.adapters.embedded import EmbeddedKafka, EmbeddedPostgres
-from services.adapters.embedded.server import EmbeddedServer
 from services.errors import StillwatchError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from services.adapters.embedded.server import EmbeddedServer
 
 SERVERS: dict[str, type[EmbeddedServer]] = {server.name: server for server in (EmbeddedKafka, EmbeddedPostgres)}
 

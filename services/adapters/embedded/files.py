@@ -6,8 +6,11 @@ import contextlib
 import fcntl
 import os
 import secrets
-from collections.abc import Iterator
-from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 
 def write_whole(path: Path, data: bytes, *, mode: int = 0o600) -> None:
@@ -28,6 +31,17 @@ def write_whole(path: Path, data: bytes, *, mode: int = 0o600) -> None:
         os.fsync(directory)
     finally:
         os.close(directory)
+
+
+def write_new(path: Path, data: bytes) -> None:
+    """Create a file, whole, readable by its owner alone; one that is there already stays as it is."""
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    write_whole(draft, data)
+    try:
+        with contextlib.suppress(FileExistsError):
+            os.link(draft, path)
+    finally:
+        draft.unlink()
 
 
 @contextlib.contextmanager

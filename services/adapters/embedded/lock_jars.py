@@ -6,12 +6,17 @@ Run it after a change of a version in `maven.py`, read the difference, and commi
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from services.adapters.embedded import files, jars, maven
 
-HEADER = "# The broker's class path, as `python -m services.adapters.embedded.lock_jars` found it; verified at every start.\n"
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+HEADER = (
+    "# The broker's class path, verified at every start. Written by `python -m services.adapters.embedded.lock_jars`.\n"
+)
 
 
 def render(locked: Sequence[jars.Jar]) -> str:

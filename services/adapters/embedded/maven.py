@@ -23,7 +23,9 @@ class JgoFetcher:
             from jgo.constants import MAVEN_CENTRAL_URL  # noqa: PLC0415  # as above
             from jgo.maven import MavenContext  # noqa: PLC0415  # as above
         except ModuleNotFoundError as error:
-            raise JarError("The embedded Kafka needs jgo.", hint="Install Stillwatch with its `embedded` extra.") from error
+            raise JarError(
+                "The embedded Kafka needs jgo.", hint="Install Stillwatch with its `embedded` extra."
+            ) from error
         settings = GlobalSettings.load()
         self._context: Any = MavenContext(
             repo_cache=settings.repo_cache,
@@ -40,7 +42,7 @@ class JgoFetcher:
             self.discard(coordinate)
             raise JarError(
                 f"The jar {coordinate} could not be fetched ({type(error).__name__}).",
-                hint="The first start needs Maven Central; later ones need no network. Look at the connection, then try again.",
+                hint="The first start needs Maven Central, later ones need no network. Look at the connection.",
             ) from error
 
     def discard(self, coordinate: str) -> None:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import secrets
 import socket
-from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from services.errors import StillwatchError
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 LOOPBACK = "127.0.0.1"
-# Below the range from which the kernel takes the ports of outgoing connections. A client that dials a dead broker's port from that
-# range can be given that very port, connect to itself, and keep the broker from coming back.
+# Below the range from which the kernel takes the ports of outgoing connections. A client that dials a dead broker's
+# port from that range can be given that very port, connect to itself, and keep the broker from coming back.
 LOWEST, HIGHEST = 15_000, 32_000
 TRIES = 200
 
@@ -47,4 +50,6 @@ def choose(*preferred: int | None, taken: Iterable[int] = ()) -> int:
         port = LOWEST + secrets.randbelow(highest - LOWEST)
         if port not in used and is_free(port):
             return port
-    raise StillwatchError(f"No free port on {LOOPBACK} between {LOWEST} and {highest}.", hint="Stop what listens there.")
+    raise StillwatchError(
+        f"No free port on {LOOPBACK} between {LOWEST} and {highest}.", hint="Stop what listens there."
+    )

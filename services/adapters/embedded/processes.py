@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import functools
 import os
+import platform
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from signal import SIGKILL, Signals
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 LEASH = Path(__file__).with_name("leash.py")
 POLL_SECONDS = 0.05
@@ -26,7 +29,10 @@ START_FIELD = 19
 
 
 class Process(msgspec.Struct, frozen=True):
-    """One process for good: `started` tells it from a later one with the same pid (boot id and ticks on Linux, else `ps`)."""
+    """One process for good.
+
+    `started` tells it from a later one with the same pid (boot id and ticks on Linux, else `ps`).
+    """
 
     pid: int
     started: str
@@ -38,7 +44,7 @@ class Process(msgspec.Struct, frozen=True):
 
 def start_mark(pid: int) -> str:
     """When the process started, as a text that only equals itself; empty when no such process runs."""
-    if sys.platform == "linux":
+    if platform.system() == "Linux":
         try:
             stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
             boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
@@ -46,7 +52,12 @@ def start_mark(pid: int) -> str:
             return ""
         fields = stat.rpartition(")")[2].split()
         return "" if fields[STATE_FIELD] in "ZX" else f"{boot}:{fields[START_FIELD]}"
-    told = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)  # noqa: S607  # `ps` is where the system keeps it
+    told = subprocess.run(  # noqa: S603  # the one argument is a number
+        ["ps", "-o", "lstart=", "-p", str(pid)],  # noqa: S607  # the system keeps it where it pleases
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     return told.stdout.strip()
 
 
@@ -61,7 +72,7 @@ def working_in(directory: Path) -> list[int]:
     found = []
     for link in Path("/proc").glob("[0-9]*/cwd"):
         try:
-            if os.readlink(link) == wanted:
+            if str(link.readlink()) == wanted:
                 found.append(int(link.parent.name))
         except OSError:  # It ended meanwhile, or belongs to somebody else.
             continue
@@ -70,7 +81,10 @@ def working_in(directory: Path) -> list[int]:
 
 @functools.cache
 def _spawner() -> ThreadPoolExecutor:
-    """Return the one thread that forks: it lives as long as this process, and a leash follows the thread that forked."""
+    """Return the one thread that forks.
+
+    It lives as long as this process, and a leash follows the thread that forked.
+    """
     return ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawner")
 
 
@@ -101,7 +115,9 @@ def spawn(
     return _spawner().submit(start).result()
 
 
-def run(command: Sequence[str], *, flags: Sequence[str] = (), stdin: bytes = b"", timeout: float = 120.0) -> tuple[int, str]:
+def run(
+    command: Sequence[str], *, flags: Sequence[str] = (), stdin: bytes = b"", timeout: float = 120.0
+) -> tuple[int, str]:
     """Run a command on a leash to its end; returns its exit code and what it wrote (both outputs, in order)."""
     line = leashed(command, flags=flags)
 

@@ -1,7 +1,8 @@
 """What the embedded Kafka and Postgres share: prepared data, a leash, readiness, an end, a record of where they listen.
 
-A server is used in one of two ways. In a program or a test it is a context manager that starts and stops a child process. Under the
-supervisor `python -m services.adapters.embedded NAME BASE_DIR` prepares it and then *becomes* it, so that its pid is its own.
+A server is used in one of two ways. In a program or a test it is a context manager that starts and stops a child
+process. Under the supervisor `python -m services.adapters.embedded NAME BASE_DIR` prepares it and then *becomes* it, so
+that its pid is its own.
 """
 
 from __future__ import annotations
@@ -11,13 +12,15 @@ import os
 import subprocess
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from pathlib import Path
 from signal import SIGKILL, SIGTERM, Signals
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from services.adapters.embedded import files, ports, processes, state
 from services.errors import AlreadyRunningError, StillwatchError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
 
 READY_POLL_SECONDS = 0.03
 LAST_LINES = 20
@@ -39,9 +42,9 @@ def _silent(_line: str) -> None:
 class EmbeddedServer(ABC):
     """One server process on the loopback address, its data under `base_dir`, kept between runs.
 
-    `port` fixes the main port. Otherwise it is the one of the last run, else `preferred_port`, else a random one, each if free;
-    from the first start on it stays for this object's life, so that clients find a restarted server again.
-    Not safe for use by several threads at once.
+    `port` fixes the main port. Otherwise it is the one of the last run, else `preferred_port`, else a random one, each
+    if free; from the first start on it stays for this object's life, so that clients find a restarted server again. Not
+    safe for use by several threads at once.
     """
 
     name: ClassVar[str]
@@ -70,17 +73,20 @@ class EmbeddedServer(ABC):
 
     @abstractmethod
     def prepare(self) -> list[str]:
-        """Create what is missing and return the server's command line; may be repeated; raises EmbeddedError or JarError."""
+        """Create what is missing and return the server's command line.
+
+        May be repeated; raises EmbeddedError or JarError.
+        """
 
     @abstractmethod
     def ready(self) -> bool:
         """Ask the server itself, over its port, whether it serves clients."""
 
     def flags(self) -> list[str]:
-        """Flags of the leash."""
+        """Return the flags of the leash; none unless a server needs them."""
         return []
 
-    def before_start(self) -> None:
+    def before_start(self) -> None:  # noqa: B027  # most servers have nothing to do here
         """Deal with what a crashed run left; called when no recorded process of this server lives."""
 
     @property
@@ -116,7 +122,10 @@ class EmbeddedServer(ABC):
         state.record(self.base_dir, self.name, state.Service(ports=self.ports))
 
     def start(self, timeout: float = 60.0) -> Self:
-        """Prepare the server, start it and wait until it serves; raises EmbeddedError with its last lines when it does not."""
+        """Prepare the server, start it and wait until it serves.
+
+        Raises EmbeddedError with its last lines when it does not.
+        """
         self.make_ready_to_run()
         command = self.prepare_locked()
         self.log.parent.mkdir(parents=True, exist_ok=True)
@@ -187,7 +196,8 @@ class EmbeddedServer(ABC):
     def complete(self) -> dict[str, str] | None:
         """Return what was noted when the data directory was finished; None when there is none yet.
 
-        Raises HalfWrittenError when there is data without the note: its creation was cut off, and nobody knows what is in it.
+        Raises HalfWrittenError when there is data without the note: its creation was cut off, and nobody knows what is
+        in it.
         """
         marker = self.home / COMPLETE
         if marker.is_file():
@@ -223,7 +233,9 @@ class EmbeddedServer(ABC):
             if code is not None or time.monotonic() > deadline:
                 what = f"ended with code {code}" if code is not None else f"did not serve within {timeout:.0f} s"
                 lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-LAST_LINES:]
-                raise EmbeddedError(f"The embedded {self.name} {what}.", hint="\n".join([f"Last lines of {self.log}:", *lines]))
+                raise EmbeddedError(
+                    f"The embedded {self.name} {what}.", hint="\n".join([f"Last lines of {self.log}:", *lines])
+                )
             time.sleep(READY_POLL_SECONDS)
 
     def _forget(self, child: subprocess.Popen[bytes]) -> None:

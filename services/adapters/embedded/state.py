@@ -1,7 +1,8 @@
 """What lies in the base directory (`.stillwatch/`): who runs, where it listens, how to reach it from another terminal.
 
-`endpoints.json` keeps each embedded service's ports between runs, so that a restart comes back where its clients look for it,
-and the process that serves them now. It holds no secret: the database's password has a file of its own, mode 0600.
+`endpoints.json` keeps each embedded service's ports between runs, so that a restart comes back where its clients look
+for it, and the process that serves them now. It holds no secret: the database's password has a file of its own, mode
+0600.
 """
 
 from __future__ import annotations
@@ -9,14 +10,17 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from services.adapters.embedded import files
 from services.adapters.embedded.ports import LOOPBACK
-from services.adapters.embedded.processes import Process
+from services.adapters.embedded.processes import Process  # noqa: TC001  # msgspec reads the annotations at run time
 from services.errors import AlreadyRunningError, NotRunningError, StillwatchError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 KAFKA = "kafka"
 POSTGRES = "postgres"
@@ -27,7 +31,18 @@ PASSWORD = "postgres.password"  # noqa: S105  # the file's name, not a password
 LOCK = "lock"
 SUPERVISOR = "supervisor.json"
 # All that `reset` may delete. The base directory is the user's to name, so nothing else in it is touched.
-OWNED = (KAFKA, POSTGRES, "logs", ENDPOINTS, PASSWORD, SUPERVISOR, LOCK, ".endpoints.lock", ".kafka.lock", ".postgres.lock")
+OWNED = (
+    KAFKA,
+    POSTGRES,
+    "logs",
+    ENDPOINTS,
+    PASSWORD,
+    SUPERVISOR,
+    LOCK,
+    ".endpoints.lock",
+    ".kafka.lock",
+    ".postgres.lock",
+)
 
 
 class Service(msgspec.Struct, frozen=True):
@@ -65,7 +80,9 @@ def read_endpoints(base_dir: Path) -> Endpoints:
     except FileNotFoundError:
         return Endpoints()
     except msgspec.DecodeError as error:
-        raise StillwatchError(f"{path} is not a record of endpoints: {error}.", hint="Delete it, or run `stillwatch reset`.") from error
+        raise StillwatchError(
+            f"{path} is not a record of endpoints: {error}.", hint="Delete it, or run `stillwatch reset`."
+        ) from error
 
 
 def record(base_dir: Path, name: str, service: Service) -> None:
@@ -82,7 +99,8 @@ def password(base_dir: Path) -> str:
     try:
         return path.read_text(encoding="ascii").strip()
     except FileNotFoundError:
-        files.write_whole(path, secrets.token_urlsafe(24).encode() + b"\n")
+        # Two processes may come here at once; the first one's password is everybody's.
+        files.write_new(path, secrets.token_urlsafe(24).encode() + b"\n")
         return path.read_text(encoding="ascii").strip()
 
 
@@ -112,7 +130,10 @@ def _running(base_dir: Path, name: str) -> Service:
 
 
 def take(base_dir: Path) -> int:
-    """Claim the base directory for this process: returns a descriptor that holds the claim until closed or until the process ends."""
+    """Claim the base directory for this process.
+
+    Returns a descriptor that holds the claim until closed or until the process ends.
+    """
     path = prepare_base(base_dir) / LOCK
     descriptor = files.try_lock(path)
     if descriptor is None:
@@ -124,7 +145,10 @@ def take(base_dir: Path) -> int:
 
 
 def reset(base_dir: Path) -> list[str]:
-    """Delete the embedded services' data, keys and records; returns the names deleted. Refused while anything runs on them."""
+    """Delete the embedded services' data, keys and records.
+
+    Returns the names deleted. Refused while anything runs on them.
+    """
     if not base_dir.is_dir():
         return []
     claim = take(base_dir)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import functools
 import os
+import platform
 import pwd
 import shutil
-import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from services.adapters.embedded import processes
 from services.adapters.embedded.leash import UNPRIVILEGED
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 NAMESPACE = "namespace"
 ACCOUNT = "account"
@@ -18,10 +21,13 @@ ACCOUNT = "account"
 
 @functools.cache
 def flags() -> tuple[str, ...]:
-    """Return the leash's flags: none for an ordinary user, a user namespace where the kernel grants one, else another account."""
+    """Return the leash's flags.
+
+    None for an ordinary user, a user namespace where the kernel grants one, else another account.
+    """
     if os.geteuid() != 0:
         return ()
-    if sys.platform == "linux":
+    if platform.system() == "Linux":
         code, _ = processes.run(["true"], flags=[NAMESPACE])
         if code == 0:
             return (NAMESPACE,)
