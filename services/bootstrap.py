@@ -11,9 +11,9 @@ import msgspec
 
 from detection.config import DetectionConfig
 from detection.detectors.reference import References
-from services.adapters.endpoints import read_endpoints
+from services.adapters.embedded import state
 from services.adapters.kafka.client import client_config, producer_config
-from services.errors import ConfigurationError, NotRunningError
+from services.errors import ConfigurationError
 from services.settings import Settings
 
 if TYPE_CHECKING:
@@ -35,20 +35,14 @@ def product_version() -> str:
 
 def bootstrap_servers(settings: Settings) -> str:
     """Name the brokers: the setting, else the embedded broker that runs here; raises NotRunningError."""
-    found = settings.kafka_bootstrap_servers or read_endpoints(settings.base_dir).kafka_bootstrap_servers
-    if found is None:
-        raise NotRunningError("no Kafka broker is named and none is embedded here")
-    return found
+    return settings.kafka_bootstrap_servers or state.running_bootstrap_servers(settings.base_dir)
 
 
 def database_url(settings: Settings) -> str:
     """Name the database: the setting, else the embedded one that runs here; raises NotRunningError."""
     if settings.database_url is not None:
         return settings.database_url.get_secret_value()
-    found = read_endpoints(settings.base_dir).database_url
-    if found is None:
-        raise NotRunningError("no database is named and none is embedded here")
-    return found
+    return state.running_database_url(settings.base_dir)
 
 
 def consumer_base(settings: Settings) -> ClientConfig:

@@ -15,14 +15,14 @@ import msgspec
 import typer
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from schemas.headers import cloud_event_headers
-from services.adapters.kafka.producer import KafkaProducer
-from services.gateway.accounts import to_attributes
 
+from schemas.headers import cloud_event_headers
 from schemas.topics import ACCOUNT_ATTRIBUTES, REQUESTS
 from services import bootstrap
 from services.adapters.clock import SystemClock
+from services.adapters.kafka.producer import KafkaProducer
 from services.errors import ConfigurationError
+from services.gateway.accounts import to_attributes
 from services.gateway.formats import openai
 from services.gateway.identity import load_identity
 from services.gateway.sketching import EventMaker

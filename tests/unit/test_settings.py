@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import pytest
 from pydantic import ValidationError
 
-from services.adapters.endpoints import Endpoints, read_endpoints, write_endpoints
 from services.bootstrap import bootstrap_servers, database_url, load_detection_config, load_references
 from services.errors import ConfigurationError, NotRunningError
 from services.settings import Settings
@@ -31,21 +30,13 @@ def test_a_wrong_value_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         Settings()
 
 
-def test_addresses_come_from_the_running_installation(tmp_path: Path) -> None:
+def test_addresses_are_named_or_nothing_runs(tmp_path: Path) -> None:
     settings = Settings(base_dir=tmp_path)
     with pytest.raises(NotRunningError):
         bootstrap_servers(settings)
-    write_endpoints(tmp_path, Endpoints(kafka_bootstrap_servers="127.0.0.1:1", database_url="postgresql+psycopg://x"))
-    assert bootstrap_servers(settings) == "127.0.0.1:1"
-    assert database_url(settings) == "postgresql+psycopg://x"
-    assert (tmp_path / "endpoints.json").stat().st_mode & 0o077 == 0
+    with pytest.raises(NotRunningError):
+        database_url(settings)
     assert bootstrap_servers(Settings(base_dir=tmp_path, kafka_bootstrap_servers="named:9")) == "named:9"
-
-
-def test_a_broken_endpoints_file_says_so(tmp_path: Path) -> None:
-    (tmp_path / "endpoints.json").write_text("{", encoding="utf-8")
-    with pytest.raises(ConfigurationError, match=r"endpoints\.json"):
-        read_endpoints(tmp_path)
 
 
 def test_a_detection_file_overrides_and_a_misspelt_one_is_refused(tmp_path: Path) -> None:

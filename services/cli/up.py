@@ -1,0 +1,218 @@
+"""`stillwatch up | status | reset | kafka`: one machine's services, from the terminal."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from services.adapters.embedded import console_consumer, state
+from services.errors import NotRunningError, StillwatchError
+from services.supervisor import parts, status
+from services.supervisor.part import State
+from services.supervisor.report import JsonReport, Report, TextReport
+from services.supervisor.supervisor import Supervisor
+
+BaseDir = Annotated[
+    Path,
+    typer.Option("--base-dir", envvar="STILLWATCH_BASE_DIR", help="Where the embedded services keep their data."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Write JSON instead of text.")]
+DEFAULT_BASE_DIR = Path(".stillwatch")
+
+
+class ResetNotConfirmedError(StillwatchError):
+    """Nobody said that the data may go."""
+
+    exit_code = 2
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.command("up")(up)
+    app.command("status")(show_status)
+    app.command("reset")(reset)
+    kafka = typer.Typer(help="The broker's own tools, on the embedded Kafka.", no_args_is_help=True)
+    kafka.callback()(_kafka_tools)
+    kafka.command("console-consumer")(consume)
+    app.add_typer(kafka, name="kafka")
+
+
+def _kafka_tools() -> None:
+    """Hold the sub-commands; its help is the group's."""
+
+
+def up(
+    *,
+    simulate: Annotated[
+        str | None, typer.Option("--simulate", metavar="SCENARIO", help="Send the traffic of this scenario.")
+    ] = None,
+    rate: Annotated[float | None, typer.Option("--rate", min=0.001, help="Simulated requests per second.")] = None,
+    base_dir: BaseDir = DEFAULT_BASE_DIR,
+    as_json: AsJson = False,
+) -> None:
+    """Start everything and keep it running.
+
+    Everything: Kafka, Postgres, the topics, the migrations, the stream jobs, the alert sink, the API. Ready parts are
+    listed by `stillwatch status`; each part's lines are kept in the base directory's `logs`.
+
+    Ctrl-C drains and stops all of it; a second Ctrl-C hurries. STILLWATCH_KAFKA_BOOTSTRAP_SERVERS and
+    STILLWATCH_DATABASE_URL name services to use in place of the embedded ones.
+    """
+    claim = state.take(base_dir)
+    try:
+        table = parts.plan(
+            base_dir,
+            # Read at the call: nothing of the environment is known at import time.
+            kafka_bootstrap_servers=os.environ.get("STILLWATCH_KAFKA_BOOTSTRAP_SERVERS"),
+            database_url=os.environ.get("STILLWATCH_DATABASE_URL"),
+            simulate=simulate,
+            rate=rate,
+        )
+        code = _supervise(base_dir.absolute(), table, as_json=as_json)
+    finally:
+        os.close(claim)
+    raise typer.Exit(code)
+
+
+def _supervise(base_dir: Path, table: parts.Plan, *, as_json: bool) -> int:
+    out = Output()
+    names = tuple(part.name for part in table.parts)
+    report: Report = JsonReport(out.write) if as_json else TextReport(out.write, names, colour=sys.stdout.isatty())
+    record = status.StatusFile(base_dir, api_url=table.api_url, kafka_bootstrap_servers=table.kafka_bootstrap_servers)
+
+    async def welcome() -> None:
+        report.say(summary(table))
+
+    supervisor = Supervisor(table.parts, report, log_dir=base_dir / "logs", on_ready=welcome, on_change=record.write)
+    try:
+        return asyncio.run(supervisor.run())
+    finally:
+        record.remove()
+
+
+class Output:
+    """Standard output that may go away before we do: the drain must not fail for want of a reader."""
+
+    def __init__(self) -> None:
+        self._gone = False
+
+    def write(self, text: str) -> None:
+        """Write at once, or nowhere when the reader has gone."""
+        if self._gone:
+            return
+        try:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            self._gone = True
+            # The interpreter flushes standard output at its end, and would fail again.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def summary(table: parts.Plan) -> str:
+    """Return what a newcomer needs once everything is ready."""
+    return "\n".join(
+        (
+            "",
+            "Everything is ready.",
+            f"  console        {table.api_url}/",
+            f"  API docs       {table.api_url}/docs",
+            f"  Kafka          {table.kafka_bootstrap_servers}",
+            "  alerts         stillwatch alerts list",
+            "  what runs      stillwatch status",
+            "  stop           Ctrl-C",
+            "",
+        )
+    )
+
+
+def show_status(*, base_dir: BaseDir = DEFAULT_BASE_DIR, as_json: AsJson = False) -> None:
+    """Show what runs: every part, its state, its pid and its ports.
+
+    Exits with 0 when every part is ready, 3 when one is not, 4 when nothing runs.
+    """
+    found = status.read(base_dir)
+    if found is None:
+        raise NotRunningError(f"Stillwatch does not run on {base_dir}.", hint="Start it with `stillwatch up`.")
+    if as_json:
+        rows = [
+            {
+                "part": p.name,
+                "state": str(p.state),
+                "pid": p.pid,
+                "restarts": p.restarts,
+                "detail": p.detail,
+                "ports": p.ports,
+            }
+            for p in found.parts
+        ]
+        told = {"pid": found.process.pid, "ready": found.ready, "api_url": found.api_url}
+        typer.echo(json.dumps({**told, "kafka_bootstrap_servers": found.kafka_bootstrap_servers, "parts": rows}))
+    else:
+        _print_status(found)
+    raise typer.Exit(0 if found.ready else 3)
+
+
+def _print_status(found: status.Status) -> None:
+    from rich.console import Console  # noqa: PLC0415  # 0.1 s that only this output costs
+    from rich.table import Table  # noqa: PLC0415  # as above
+
+    table = Table(
+        "part", "state", "pid", "restarts", "ports", "", title=f"stillwatch, pid {found.process.pid}, {found.api_url}"
+    )
+    for part in found.parts:
+        colour = (
+            "green" if part.state in {State.READY, State.DONE} else "red" if part.state is State.FAILED else "yellow"
+        )
+        ports = " ".join(f"{name} {port}" for name, port in part.ports.items())
+        pid = "" if part.pid is None else str(part.pid)
+        table.add_row(part.name, f"[{colour}]{part.state}[/]", pid, str(part.restarts), ports, part.detail)
+    Console().print(table)
+
+
+def reset(
+    *,
+    base_dir: BaseDir = DEFAULT_BASE_DIR,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Wipe the embedded services' data: topics, alerts, labels, logs.
+
+    Refused while anything runs on it. Asks first when a person is there to answer; a script says --yes.
+    """
+    if not yes and base_dir.is_dir():
+        if not sys.stdin.isatty():
+            raise ResetNotConfirmedError(f"Nobody is there to confirm that {base_dir} may be wiped.", hint="Say --yes.")
+        typer.confirm(f"Wipe all topics, alerts and labels in {base_dir.absolute()}?", abort=True)
+    deleted = state.reset(base_dir)
+    if as_json:
+        typer.echo(json.dumps({"base_dir": str(base_dir), "deleted": deleted}))
+    else:
+        typer.echo(f"wiped {base_dir}: {', '.join(deleted)}" if deleted else f"nothing to wipe in {base_dir}")
+
+
+def consume(
+    topic: Annotated[str, typer.Argument(help="The topic to read.")],
+    *,
+    max_messages: Annotated[
+        int | None, typer.Option("--max-messages", min=1, help="Stop after so many records.")
+    ] = None,
+    timeout_ms: Annotated[
+        int | None, typer.Option("--timeout-ms", min=1, help="Stop when no record came for so long.")
+    ] = None,
+    base_dir: BaseDir = DEFAULT_BASE_DIR,
+) -> None:
+    """Read a topic from its beginning with Kafka's own console consumer.
+
+    Headers, key and value of committed records.
+    """
+    servers = os.environ.get("STILLWATCH_KAFKA_BOOTSTRAP_SERVERS") or state.running_bootstrap_servers(base_dir)
+    command = console_consumer(base_dir, servers, topic, max_messages=max_messages, timeout_ms=timeout_ms)
+    raise typer.Exit(subprocess.run(command, check=False).returncode)  # noqa: S603  # Kafka's own program, no shell
