@@ -1,4 +1,4 @@
-"""Fixtures that every test may ask for: a real Kafka and a real Postgres, started once a run and only when one is wanted.
+"""Fixtures that every test may ask for: a real Kafka and a real Postgres, started once a run, and only if asked for.
 
 Unit tests have no network sockets; ask for them with the marker `integration`, `acceptance` or `enable_socket`.
 """
