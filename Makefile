@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do command 
 BIN := .venv/bin
 STAMP := .venv/.complete
 
-.PHONY: help setup run test unit check format lock reset bench docs clean
+.PHONY: help setup run test unit check format lock reset contracts docs clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  \033[36m%-10s\033[0m %s\n", $$1, $$2}'
@@ -42,6 +42,9 @@ format: setup ## Mend what can be mended by a tool.
 
 lock: setup ## Resolve requirements.lock anew from pyproject.toml.
 	$(BIN)/uv pip compile pyproject.toml --extra embedded --extra dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" -q -o requirements.lock
+
+contracts: setup ## Write the JSON Schemas and the AsyncAPI document from the record types.
+	$(BIN)/python -m schemas.export
 
 reset: setup ## Wipe the embedded services' data.
 	$(BIN)/stillwatch reset
