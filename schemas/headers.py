@@ -26,7 +26,7 @@ from schemas.request_event import Heartbeat, RequestEvent
 if TYPE_CHECKING:
     from schemas.records import WireRecord
 
-Headers: TypeAlias = list[tuple[str, bytes]]
+Headers: TypeAlias = list[tuple[str, str | bytes | None]]  # As confluent-kafka takes them.
 ReadHeaders: TypeAlias = Iterable[tuple[str, bytes | str | None]] | None
 
 TYPE_PREFIX: Final = "ai.stillwatch."
@@ -80,11 +80,20 @@ def binary_headers(record: WireRecord, source: str, sent_ms: int) -> Headers:
     """
     key, moment = _IDENTITY[type(record)](record)
     time = moment if isinstance(moment, str) else rfc3339(sent_ms if moment is None else moment)
+    return _headers(key, source, str(record.__struct_config__.tag), time)
+
+
+def cloud_event_headers(event_id: str, source: str, event_type: str, time_ms: int) -> Headers:
+    """Build the headers from what the caller knows already; ``event_type`` is the record's tag, ``request.v1``."""
+    return _headers(event_id, source, event_type, rfc3339(time_ms))
+
+
+def _headers(event_id: str, source: str, event_type: str, time: str) -> Headers:
     return [
         _SPEC,
-        ("ce_id", key.encode()),
+        ("ce_id", event_id.encode()),
         ("ce_source", source.encode()),
-        ("ce_type", f"{TYPE_PREFIX}{record.__struct_config__.tag}".encode()),
+        ("ce_type", f"{TYPE_PREFIX}{event_type}".encode()),
         ("ce_time", time.encode()),
         _CONTENT,
     ]

@@ -9,7 +9,15 @@ import pytest
 
 from detection.outcomes import Alert, SourceClosed
 from schemas.account_attributes import AccountAttributes
-from schemas.headers import CloudEvent, binary_headers, identity, is_structured, parse_headers, unwrap
+from schemas.headers import (
+    CloudEvent,
+    binary_headers,
+    cloud_event_headers,
+    identity,
+    is_structured,
+    parse_headers,
+    unwrap,
+)
 from schemas.records import RECORDS
 from schemas.request_event import Heartbeat, RequestEvent
 
@@ -28,6 +36,7 @@ def test_a_request_carries_its_id_type_and_time() -> None:
         ("ce_time", b"2023-11-14T22:13:20.123Z"),
         ("content-type", b"application/json"),
     ]
+    assert cloud_event_headers("e-1", "stillwatch/gateway", "request.v1", EVENT.time_unix_ms) == headers
     assert parse_headers(headers) == CloudEvent("e-1", "stillwatch/gateway", "request.v1", "2023-11-14T22:13:20.123Z")
     assert not is_structured(headers)
 
