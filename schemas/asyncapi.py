@@ -35,7 +35,7 @@ SENDERS: Final[dict[str, tuple[Topic, ...]]] = {
         topics.DEAD_LETTERS,
     ),
     "pools": (topics.FINDINGS, topics.POOLS_STATE),
-    "incidents": (topics.ALERTS, topics.DEAD_LETTERS),
+    "incidents": (topics.ALERTS, topics.INCIDENTS_STATE, topics.DEAD_LETTERS),
     "relay": (topics.LABELS, topics.DECISIONS, topics.ENTITLEMENTS),
     "learning": (topics.MODELS, topics.DEAD_LETTERS),
     "decisions": (topics.DECISIONS, topics.DEAD_LETTERS),
@@ -44,9 +44,9 @@ RECEIVERS: Final[dict[str, tuple[Topic, ...]]] = {
     "normalise": (topics.RAW_LITELLM, topics.RAW_OPENAI),
     "accounts": (topics.REQUESTS, topics.ACCOUNT_ATTRIBUTES, topics.ACCOUNTS_STATE),
     "pools": (topics.POOL_CONTRIBUTIONS, topics.POOLS_STATE),
-    "incidents": (topics.FINDINGS, topics.ENTITLEMENTS),
+    "incidents": (topics.FINDINGS, topics.ENTITLEMENTS, topics.ALERTS, topics.INCIDENTS_STATE),
     "sink": (topics.ALERTS,),
-    "learning": (topics.LABELS,),
+    "learning": (topics.LABELS, topics.ALERTS),
     "decisions": (topics.ALERTS,),
     "gateway": (topics.DECISIONS,),
 }
@@ -54,6 +54,7 @@ _BINARY: Final[dict[Topic, tuple[str, str]]] = {
     topics.POOL_CONTRIBUTIONS: ("application/x-msgpack", "Contribution block: rows of numbers, merged by hop."),
     topics.ACCOUNTS_STATE: ("application/octet-stream", "A state row or the partition's meta row; the changelog."),
     topics.POOLS_STATE: ("application/octet-stream", "A state row or the partition's meta row; the changelog."),
+    topics.INCIDENTS_STATE: ("application/x-msgpack", "A part of the incidents job's state, compressed."),
 }
 _VENDOR: Final[dict[Topic, str]] = {
     topics.RAW_LITELLM: "LiteLLM's StandardLoggingPayload. Holds text: it stays on the gateway's side of the boundary.",
