@@ -4,8 +4,10 @@ SHELL := /bin/bash
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do command -v $$p >/dev/null 2>&1 && $$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$p; break; }; done)
 BIN := .venv/bin
 STAMP := .venv/.complete
+# A lock names hashes and never a host to fetch from.
+COMPILE := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --quiet
 
-.PHONY: help setup run test unit check format lock reset bench docs clean
+.PHONY: help setup run test unit check format lock reset contracts docs secrets clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  \033[36m%-10s\033[0m %s\n", $$1, $$2}'
@@ -40,11 +42,19 @@ format: setup ## Mend what can be mended by a tool.
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
-lock: setup ## Resolve requirements.lock anew from pyproject.toml.
-	$(BIN)/uv pip compile pyproject.toml --extra embedded --extra dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" -q -o requirements.lock
+lock: setup ## Resolve requirements.lock, and the image's share of it, anew from pyproject.toml.
+	$(BIN)/uv pip compile pyproject.toml --extra embedded --extra dev $(COMPILE) -o requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --constraint requirements.lock $(COMPILE) -o deploy/requirements.lock
+	echo hatchling | $(BIN)/uv pip compile - --constraint requirements.lock --no-annotate $(COMPILE) -o deploy/build.lock
+
+contracts: setup ## Write the JSON Schemas and the AsyncAPI document from the record types.
+	$(BIN)/python -m schemas.export
 
 reset: setup ## Wipe the embedded services' data.
 	$(BIN)/stillwatch reset
+
+secrets: ## Make the secrets that docker-compose.yml mounts, once.
+	deploy/make-secrets
 
 clean: ## Remove what was built here, the environment too; the embedded data stays.
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -15,7 +15,7 @@ Severity = Literal["low", "medium", "high", "critical"]
 AlertKind = Literal["alert", "verification_request"]
 
 
-class Evidence(msgspec.Struct, frozen=True, kw_only=True):
+class Evidence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One feature's part in a score: what was expected, what was seen, and how far out in the tail it lies."""
 
     feature: str
@@ -24,7 +24,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     weight: float  # This feature's addend in the score.
 
 
-class Member(msgspec.Struct, frozen=True, kw_only=True):
+class Member(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A customer's account that a finding names. A lead with a strength in 0..1, never a verdict."""
 
     account: str
@@ -34,7 +34,9 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
     since: str  # RFC 3339: the end of the hop in which it was first named.
 
 
-class Finding(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="finding.v1"):
+class Finding(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="finding.v1"
+):
     """A subject that a detector scored above its threshold in one hop. ``finding_id`` is a function of what it says."""
 
     finding_id: str
@@ -55,7 +57,9 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="
     config_version: str
 
 
-class SourceClosed(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="source_closed.v1"):
+class SourceClosed(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="source_closed.v1"
+):
     """Control record on the findings topic: this source will send nothing more for ``hop`` or any hop before it."""
 
     job: Literal["accounts", "pools"]
@@ -63,7 +67,7 @@ class SourceClosed(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", 
     hop: int
 
 
-class FindingReference(msgspec.Struct, frozen=True, kw_only=True):
+class FindingReference(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A finding as an alert quotes it."""
 
     finding_id: str
@@ -77,7 +81,7 @@ class FindingReference(msgspec.Struct, frozen=True, kw_only=True):
     requests: int
 
 
-class Alert(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="alert.v1"):
+class Alert(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="type", tag="alert.v1"):
     """One incident as an analyst sees it. The same ``alert_id`` comes again with a higher ``revision`` when it grows.
 
     ``contributions`` are those of the strongest finding. ``members`` of an account alert is the account itself.

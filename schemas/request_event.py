@@ -10,8 +10,9 @@ from typing import Annotated
 
 import msgspec
 
-Identifier = Annotated[str, msgspec.Meta(pattern="^([0-9a-f]{16})?$")]
-AccountIdentifier = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{16}$")]
+# Python's ``$`` also matches before a final line feed; the look-ahead closes that, in every dialect alike.
+Identifier = Annotated[str, msgspec.Meta(pattern=r"^([0-9a-f]{16})?(?!\n)$")]
+AccountIdentifier = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{16}(?!\n)$")]
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
 TimeMs = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
 ShortName = Annotated[str, msgspec.Meta(max_length=128)]

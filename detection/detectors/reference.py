@@ -1,20 +1,15 @@
 """Frozen references: what honest traffic looks like, as quantile tables that a score is read against.
 
 A reference is made from rows of honest subjects of one stratum (accounts at one count milestone; pools of one key
-family and size band), is never learned while it is in use, and is promoted by a person. ``build`` is the only maker.
+family and size band), is never learned while it is in use, and is promoted by a person. Only
+``detection.detectors.calibration`` makes one.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import msgspec
-import numpy as np
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from detection.columns import Float64Array
 
 Direction: TypeAlias = Literal["high", "low"]
 
@@ -30,7 +25,6 @@ LEVELS: Final[tuple[float, ...]] = (
     0.999,
     1.0,
 )
-_DIGITS: Final = 6
 
 
 class Reference(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -85,33 +79,3 @@ class References(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 _decoder = msgspec.json.Decoder(References)
-
-
-def build(names: Sequence[str], directions: Sequence[Direction], matrix: Float64Array) -> Reference:
-    """Make a reference of honest subjects, one a row, shape ``(subjects, features)``; NaN means "no value".
-
-    Raises ValueError where there is no row, or the shapes do not fit.
-    """
-    if matrix.ndim != 2 or matrix.shape[1] != len(names) or not len(matrix):  # noqa: PLR2004 - Rows and columns.
-        raise ValueError("a reference needs a matrix of at least one row, with one column for each name")
-    from detection.detectors.tail import raw_scores  # noqa: PLC0415 - The tail reads references; River is heavy.
-
-    quantiles: list[tuple[float, ...]] = []
-    counts: list[int] = []
-    for column in matrix.T:
-        values = column[np.isfinite(column)]
-        counts.append(len(values))
-        table = np.quantile(values, LEVELS) if len(values) else np.empty(0)
-        # Interpolation can step back by an ulp between equal values, and rounding keeps the JSON short.
-        quantiles.append(tuple(np.maximum.accumulate(np.round(table, _DIGITS)).tolist()))
-    shape = Reference(
-        names=tuple(names),
-        directions=tuple(directions),
-        quantiles=tuple(quantiles),
-        counts=tuple(counts),
-        median=0.0,
-        q95=0.0,
-        count=len(matrix),
-    )
-    median, q95 = np.round(np.quantile(raw_scores(shape, matrix), (0.5, 0.95)), _DIGITS).tolist()
-    return msgspec.structs.replace(shape, median=median, q95=q95)

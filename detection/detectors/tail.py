@@ -86,7 +86,7 @@ class DirectionalTail(base.AnomalyDetector):
     """River's anomaly detector over a frozen ``reference``, with an exact batch twin.
 
     >>> import numpy as np
-    >>> from detection.detectors.reference import build
+    >>> from detection.detectors.calibration import build
     >>> honest = build(["rate"], ["high"], np.arange(1000.0)[:, None])
     >>> tail = DirectionalTail(honest)
     >>> tail.score_one({"rate": 500.0}) == 0.0, tail.score_one({"rate": 998.0}) > 1.0

@@ -116,7 +116,7 @@ def test_cloud_event_headers_are_binary_mode() -> None:
         "ce_specversion": b"1.0",
         "ce_id": b"id-1",
         "ce_source": b"/gateway/test",
-        "ce_type": b"stillwatch.request.v1",
+        "ce_type": b"ai.stillwatch.request.v1",
         "ce_time": b"2023-11-14T22:13:20.123Z",
         "content-type": b"application/json",
     }

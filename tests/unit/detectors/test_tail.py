@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detection.detectors.reference import LEVELS, Reference, References, build
+from detection.detectors.calibration import build
+from detection.detectors.reference import LEVELS, Reference, References
 from detection.detectors.tail import DirectionalTail, raw_scores, tail_probability
 
 

@@ -1,0 +1,47 @@
+"""Making a reference of honest subjects: the quantiles that the tail reads, and the scale of its own scores."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+import numpy as np
+
+from detection.detectors.reference import LEVELS, Reference
+from detection.detectors.tail import raw_scores
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from detection.columns import Float64Array
+    from detection.detectors.reference import Direction
+
+_DIGITS: Final = 6
+
+
+def build(names: Sequence[str], directions: Sequence[Direction], matrix: Float64Array) -> Reference:
+    """Make a reference of honest subjects, one a row, shape ``(subjects, features)``; NaN means "no value".
+
+    Raises ValueError where there is no row, or the shapes do not fit.
+    """
+    if matrix.ndim != 2 or matrix.shape[1] != len(names) or not len(matrix):  # noqa: PLR2004 - Rows and columns.
+        raise ValueError("a reference needs a matrix of at least one row, with one column for each name")
+    quantiles: list[tuple[float, ...]] = []
+    counts: list[int] = []
+    for column in matrix.T:
+        values = column[np.isfinite(column)]
+        counts.append(len(values))
+        table = np.quantile(values, LEVELS) if len(values) else np.empty(0)
+        # Interpolation can step back by an ulp between equal values, and rounding keeps the JSON short.
+        quantiles.append(tuple(np.maximum.accumulate(np.round(table, _DIGITS)).tolist()))
+    shape = Reference(
+        names=tuple(names),
+        directions=tuple(directions),
+        quantiles=tuple(quantiles),
+        counts=tuple(counts),
+        median=0.0,
+        q95=0.0,
+        count=len(matrix),
+    )
+    median, q95 = np.round(np.quantile(raw_scores(shape, matrix), (0.5, 0.95)), _DIGITS).tolist()
+    return msgspec.structs.replace(shape, median=median, q95=q95)
