@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 
-def event_headers(kind: str, *, event_id: str, source: str, time: str) -> dict[str, str]:
+def event_headers(kind: str, *, event_id: str, source: str, time: str | None = None) -> dict[str, str | bytes | None]:
     """Give the headers of one record. ``event_id`` is its idempotency key, ``time`` RFC 3339."""
-    return {
+    headers: dict[str, str | bytes | None] = {
         "ce_specversion": "1.0",
         "ce_id": event_id,
         "ce_source": source,
         "ce_type": kind,
-        "ce_time": time,
         "content-type": "application/json",
     }
+    return headers if time is None else headers | {"ce_time": time}

@@ -21,7 +21,7 @@ from services.adapters.postgres.partitions import ensure_months
 from services.adapters.postgres.tables import AlertRevisionRow, AlertRow, EvidenceRow, SinkProgressRow
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
     from sqlalchemy import Connection
@@ -109,6 +109,16 @@ def save_progress(connection: Connection, tenant: str, topic: str, offsets: Mapp
                 set_={"next_offset": row.excluded.next_offset, "beat_at": row.excluded.beat_at},
             )
         )
+
+
+def beat(connection: Connection, tenant: str, topic: str, partitions: Iterable[int], now: datetime) -> None:
+    """Note that a sink lives and holds these partitions, though nothing has come."""
+    for partition in sorted(partitions):
+        row = insert(SinkProgressRow).values(
+            tenant=tenant, topic=topic, partition=partition, next_offset=0, beat_at=now
+        )
+        keys = ["tenant", "topic", "partition"]
+        connection.execute(row.on_conflict_do_update(index_elements=keys, set_={"beat_at": row.excluded.beat_at}))
 
 
 def last_beat(connection: Connection, tenant: str) -> datetime | None:

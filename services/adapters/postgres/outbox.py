@@ -8,7 +8,7 @@ An insert wakes listeners of ``CHANNEL`` by a trigger.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import delete, func, insert, select, text, update
 
@@ -31,7 +31,7 @@ class Pending:
     topic: str
     key: str
     value: bytes
-    headers: Mapping[str, str]
+    headers: Mapping[str, Any]
 
 
 _TAKE: Final = text("""
@@ -53,7 +53,7 @@ _TAKE: Final = text("""
 
 
 def append(
-    connection: Connection, *, tenant: str, topic: str, key: str, value: bytes, headers: Mapping[str, str], at: datetime
+    connection: Connection, *, tenant: str, topic: str, key: str, value: bytes, headers: Mapping[str, Any], at: datetime
 ) -> None:
     """Add one record to the open transaction."""
     connection.execute(
