@@ -47,6 +47,12 @@ class Settings(BaseSettings):
         default=None, description="postgresql+psycopg://... Unset: the embedded database is started, or found."
     )
 
+    retention_days: int = Field(
+        default=400,
+        ge=1,
+        description="Evidence and old revisions go, by month, this long after they were stored: a year and a month.",
+    )
+
     hmac_key: SecretStr | None = Field(
         default=None, description="Key of every identifier and sketch, 32 bytes or more. Unset: made once in base_dir."
     )

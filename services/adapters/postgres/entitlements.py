@@ -1,0 +1,198 @@
+"""Entitlements: licences to distil and allowlist entries. They always win over a detector.
+
+The topic is compacted by subject, so a subject has one entitlement in force at a time. Taking one back publishes it
+with its end at that moment: what it covered before stays covered, in a replay too.
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import msgspec
+from sqlalchemy import select, text
+
+from schemas.entitlement import Entitlement
+from schemas.topics import ENTITLEMENTS
+from services.adapters.kafka.cloudevents import event_headers
+from services.adapters.postgres import audit, outbox
+from services.adapters.postgres.cursors import Order, read_page
+from services.adapters.postgres.moments import format_moment, to_unix_ms
+from services.adapters.postgres.tables import EntitlementRow
+from services.errors import StillwatchError
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from services.adapters.postgres.cursors import Page
+
+_TURN: Final = text("SELECT pg_advisory_xact_lock(hashtextextended('entitlement/' || :tenant || '/' || :subject, 0))")
+
+
+class UnknownEntitlementError(StillwatchError):
+    """There is no such entitlement."""
+
+    hint = "`stillwatch entitlements list` shows those that there are."
+
+
+class EntitledAlreadyError(StillwatchError):
+    """The subject has an entitlement that has not ended."""
+
+    hint = "Revoke that one first."
+
+
+class PeriodError(StillwatchError):
+    """The period ends before it begins, or has ended already."""
+
+    hint = "Give an end in the future, after the beginning."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """An entitlement as it is asked for. ``subject`` is an organisation's or account's identifier, 16 hex digits."""
+
+    subject_kind: Literal["account", "organization"]
+    subject: str
+    kind: Literal["licence", "allowlist"]
+    valid_from: datetime
+    valid_until: datetime
+    reference: str
+    actor: str
+
+
+def add_entitlement(session: Session, tenant: str, grant: Grant, now: datetime) -> EntitlementRow:
+    """Grant in the open transaction; raises EntitledAlreadyError or PeriodError."""
+    if not grant.valid_from < grant.valid_until or grant.valid_until <= now:
+        raise PeriodError("the period is empty or has ended")
+    session.execute(_TURN, {"tenant": tenant, "subject": grant.subject})
+    standing = session.scalars(
+        select(EntitlementRow).where(
+            EntitlementRow.tenant == tenant,
+            EntitlementRow.subject == grant.subject,
+            EntitlementRow.revoked_at.is_(None),
+            EntitlementRow.valid_until > now,
+        )
+    ).first()
+    if standing is not None:
+        raise EntitledAlreadyError(f"{grant.subject} is entitled by {standing.entitlement_id} already")
+    row = EntitlementRow(
+        tenant=tenant,
+        entitlement_id=uuid.uuid4().hex,
+        subject_kind=grant.subject_kind,
+        subject=grant.subject,
+        kind=grant.kind,
+        valid_from=grant.valid_from.astimezone(UTC),
+        valid_until=grant.valid_until.astimezone(UTC),
+        reference=grant.reference,
+        created_at=now,
+        created_by=grant.actor,
+    )
+    session.add(row)
+    session.flush()
+    _tell(session, row, action="entitlement.added", actor=grant.actor, now=now, before=None, until=row.valid_until)
+    return row
+
+
+def revoke_entitlement(
+    session: Session, tenant: str, entitlement_id: str, *, actor: str, now: datetime
+) -> EntitlementRow:
+    """Take an entitlement back from now on; once is enough, again changes nothing. Raises UnknownEntitlementError."""
+    found = session.get(EntitlementRow, (tenant, entitlement_id))
+    if found is None:
+        raise UnknownEntitlementError(f"there is no entitlement {entitlement_id}")
+    session.execute(_TURN, {"tenant": tenant, "subject": found.subject})
+    session.refresh(found)
+    if found.revoked_at is not None or found.valid_until <= now:
+        return found
+    before = describe(found)
+    found.revoked_at, found.revoked_by = now, actor
+    session.flush()
+    # An entitlement taken back before it began never held: its period becomes empty.
+    until = max(now, found.valid_from)
+    _tell(session, found, action="entitlement.revoked", actor=actor, now=now, before=before, until=until)
+    return found
+
+
+def list_entitlements(
+    session: Session,
+    tenant: str,
+    *,
+    subject: str | None = None,
+    in_force_at: datetime | None = None,
+    limit: int = 50,
+    cursor: str | None = None,
+) -> Page[EntitlementRow]:
+    """Give a page of entitlements, newest first; raises CursorError."""
+    rows = select(EntitlementRow).where(EntitlementRow.tenant == tenant)
+    if subject is not None:
+        rows = rows.where(EntitlementRow.subject == subject)
+    if in_force_at is not None:
+        rows = rows.where(
+            EntitlementRow.revoked_at.is_(None),
+            EntitlementRow.valid_from <= in_force_at,
+            EntitlementRow.valid_until > in_force_at,
+        )
+    order = Order(EntitlementRow, "created_at", "entitlement_id")
+    return read_page(session, rows, order, limit=limit, cursor=cursor)
+
+
+def describe(row: EntitlementRow) -> dict[str, Any]:
+    """Give the row as the audit keeps it."""
+    return {
+        "subject_kind": row.subject_kind,
+        "subject": row.subject,
+        "kind": row.kind,
+        "valid_from": format_moment(row.valid_from),
+        "valid_until": format_moment(row.valid_until),
+        "reference": row.reference,
+        "revoked_at": format_moment(row.revoked_at) if row.revoked_at is not None else None,
+    }
+
+
+def _tell(
+    session: Session,
+    row: EntitlementRow,
+    *,
+    action: str,
+    actor: str,
+    now: datetime,
+    before: dict[str, Any] | None,
+    until: datetime,
+) -> None:
+    """Write the act into the audit, and the entitlement as it stands into the outbox."""
+    connection = session.connection()
+    audit.append(
+        connection,
+        tenant=row.tenant,
+        at=now,
+        actor=actor,
+        action=action,
+        subject=f"entitlement/{row.entitlement_id}",
+        before=before,
+        after=describe(row),
+    )
+    record = Entitlement(
+        entitlement_id=row.entitlement_id,
+        subject_kind="account" if row.subject_kind == "account" else "organization",
+        subject=row.subject,
+        kind="licence" if row.kind == "licence" else "allowlist",
+        valid_from_unix_ms=to_unix_ms(row.valid_from),
+        valid_until_unix_ms=to_unix_ms(until),
+    )
+    outbox.append(
+        connection,
+        tenant=row.tenant,
+        topic=ENTITLEMENTS.name,
+        key=row.subject,
+        value=msgspec.json.encode(record),
+        headers=event_headers(
+            "entitlement.v1",
+            # The same entitlement is told twice in its life: each telling is an event of its own.
+            event_id=f"{row.entitlement_id}/{action.removeprefix('entitlement.')}",
+            source="stillwatch/api",
+            time=format_moment(now),
+        ),
+        at=now,
+    )

@@ -1,0 +1,252 @@
+"""Every table of the database, as typed SQLAlchemy models. The migrations make them; ``alembic check`` compares.
+
+Every row names its tenant, and every key starts with it, so that two tenants in one database never meet. ``evidence``,
+``alert_revisions`` and ``audit`` are partitioned by month: rows leave by dropping a partition, never by a DELETE.
+Rows of ``audit`` are never changed: triggers refuse it, for the owner too.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, ClassVar
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    Double,
+    ForeignKeyConstraint,
+    Identity,
+    Index,
+    LargeBinary,
+    MetaData,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+NAMING: dict[str, str] = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+STATES = ("open", "claimed", "labelled", "snoozed", "closed")
+_OPEN = "state IN ('open', 'claimed')"
+
+
+class Base(DeclarativeBase):
+    """Columns: text without a length, 64-bit integers, doubles, and moments with a zone."""
+
+    metadata = MetaData(naming_convention=NAMING)
+    type_annotation_map: ClassVar[dict[Any, Any]] = {
+        str: Text,
+        int: BigInteger,
+        float: Double,
+        bytes: LargeBinary,
+        datetime: DateTime(timezone=True),
+        dict[str, Any]: JSONB,
+    }
+
+
+class AlertRow(Base):
+    """The newest revision of one alert, and what analysts made of it.
+
+    ``record`` is the exact bytes of that revision. ``payload`` is the same without its members, for queries; they
+    stand in ``campaign_members``. ``version`` counts every change of the row and is its ETag.
+    """
+
+    __tablename__ = "alerts"
+    __table_args__ = (
+        CheckConstraint("state IN ('open', 'claimed', 'labelled', 'snoozed', 'closed')", name="state"),
+        CheckConstraint("subject_kind IN ('account', 'campaign')", name="subject_kind"),
+        Index(None, "tenant", "event_time", "alert_id"),
+        Index(None, "tenant", "subject"),
+        Index("ix_alerts_queue", "tenant", "event_time", "alert_id", postgresql_where=text(_OPEN)),
+    )
+
+    tenant: Mapped[str] = mapped_column(primary_key=True)
+    alert_id: Mapped[str] = mapped_column(primary_key=True)
+    revision: Mapped[int]
+    version: Mapped[int] = mapped_column(server_default=text("1"))
+    kind: Mapped[str]
+    lane: Mapped[str]
+    subject_kind: Mapped[str]
+    subject: Mapped[str]
+    state: Mapped[str] = mapped_column(server_default=text("'open'"))
+    severity: Mapped[str]
+    score: Mapped[float]
+    confidence: Mapped[float]
+    title: Mapped[str]
+    event_time: Mapped[datetime]
+    updated_time: Mapped[datetime]
+    stored_at: Mapped[datetime]
+    requests: Mapped[int]
+    member_count: Mapped[int]
+    config_version: Mapped[str]
+    record: Mapped[bytes]
+    payload: Mapped[dict[str, Any]]
+
+
+class AlertRevisionRow(Base):
+    """Every revision's exact bytes, by month of the alert's event time."""
+
+    __tablename__ = "alert_revisions"
+    __table_args__ = ({"postgresql_partition_by": "RANGE (event_time)"},)
+
+    tenant: Mapped[str] = mapped_column(primary_key=True)
+    alert_id: Mapped[str] = mapped_column(primary_key=True)
+    revision: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    event_time: Mapped[datetime] = mapped_column(primary_key=True)
+    updated_time: Mapped[datetime]
+    stored_at: Mapped[datetime]
+    record: Mapped[bytes]
+
+
+class EvidenceRow(Base):
+    """One finding that an alert quotes, by month of the alert's event time; ``hop`` tells when it was made."""
+
+    __tablename__ = "evidence"
+    __table_args__ = ({"postgresql_partition_by": "RANGE (event_time)"},)
+
+    tenant: Mapped[str] = mapped_column(primary_key=True)
+    alert_id: Mapped[str] = mapped_column(primary_key=True)
+    finding_id: Mapped[str] = mapped_column(primary_key=True)
+    event_time: Mapped[datetime] = mapped_column(primary_key=True)
+    revision: Mapped[int]  # The first one that quotes it.
+    lane: Mapped[str]
+    detector: Mapped[str]
+    family: Mapped[str]
+    subject: Mapped[str]
+    hop: Mapped[int]
+    score: Mapped[float]
+    customers: Mapped[int]
+    requests: Mapped[int]
+    stored_at: Mapped[datetime]
+
+
+class MemberRow(Base):
+    """One account that the newest revision names. A lead with a strength in 0..1, never a verdict."""
+
+    __tablename__ = "campaign_members"
+    __table_args__ = (
+        ForeignKeyConstraint(["tenant", "alert_id"], ["alerts.tenant", "alerts.alert_id"], ondelete="CASCADE"),
+        Index(None, "tenant", "account"),
+        Index(None, "tenant", "customer"),
+    )
+
+    tenant: Mapped[str] = mapped_column(primary_key=True)
+    alert_id: Mapped[str] = mapped_column(primary_key=True)
+    account: Mapped[str] = mapped_column(primary_key=True)
+    customer: Mapped[str]
+    requests: Mapped[int]
+    strength: Mapped[float]
+    since: Mapped[datetime]
+    revision: Mapped[int]
+
+
+class LabelRow(Base):
+    """One verdict. Rows are only added; the newest of an alert stands."""
+
+    __tablename__ = "labels"
+    __table_args__ = (
+        ForeignKeyConstraint(["tenant", "alert_id"], ["alerts.tenant", "alerts.alert_id"]),
+        CheckConstraint(
+            "verdict IN ('true_positive', 'false_positive', 'benign', 'insufficient_data')", name="verdict"
+        ),
+        UniqueConstraint("tenant", "idempotency_key"),
+        Index(None, "tenant", "alert_id", "labelled_at"),
+        Index(None, "tenant", "labelled_at", "label_id"),
+    )
+
+    tenant: Mapped[str] = mapped_column(primary_key=True)
+    label_id: Mapped[str] = mapped_column(primary_key=True)
+    alert_id: Mapped[str]
+    alert_revision: Mapped[int]
+    subject_kind: Mapped[str]
+    subject: Mapped[str]
+    verdict: Mapped[str]
+    reason: Mapped[str]
+    actor: Mapped[str]
+    labelled_at: Mapped[datetime]
+    config_version: Mapped[str]
+    idempotency_key: Mapped[str | None]
+    request_digest: Mapped[str | None]  # Of the request that used the key: another request under it is refused.
+
+
+class EntitlementRow(Base):
+    """A licence to distil or an allowlist entry, with who gave it and who took it back."""
+
+    __tablename__ = "entitlements"
+    __table_args__ = (
+        CheckConstraint("subject_kind IN ('account', 'organization')", name="subject_kind"),
+        CheckConstraint("kind IN ('licence', 'allowlist')", name="kind"),
+        CheckConstraint("valid_until > valid_from", name="period"),
+        Index(None, "tenant", "subject"),
+        Index(None, "tenant", "created_at", "entitlement_id"),
+    )
+
+    tenant: Mapped[str] = mapped_column(primary_key=True)
+    entitlement_id: Mapped[str] = mapped_column(primary_key=True)
+    subject_kind: Mapped[str]
+    subject: Mapped[str]
+    kind: Mapped[str]
+    valid_from: Mapped[datetime]
+    valid_until: Mapped[datetime]
+    reference: Mapped[str]  # The contract or the ticket, in the operator's own words.
+    created_at: Mapped[datetime]
+    created_by: Mapped[str]
+    revoked_at: Mapped[datetime | None]
+    revoked_by: Mapped[str | None]
+
+
+class OutboxRow(Base):
+    """A record that a topic will have. Written in the transaction of what it tells, relayed at least once."""
+
+    __tablename__ = "outbox"
+    __table_args__ = (
+        Index("ix_outbox_pending", "tenant", "topic", "key", "id", postgresql_where=text("relayed_at IS NULL")),
+    )
+
+    id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    tenant: Mapped[str]
+    topic: Mapped[str]
+    key: Mapped[str]
+    value: Mapped[bytes]
+    headers: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime]
+    relayed_at: Mapped[datetime | None]
+
+
+class AuditRow(Base):
+    """One act: who did what to what, and what changed. Append-only."""
+
+    __tablename__ = "audit"
+    __table_args__ = (
+        Index(None, "tenant", "subject", "at"),
+        {"postgresql_partition_by": "RANGE (at)"},
+    )
+
+    id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    at: Mapped[datetime] = mapped_column(primary_key=True)
+    tenant: Mapped[str]
+    actor: Mapped[str]
+    action: Mapped[str]
+    subject: Mapped[str]  # For example "alert/0123456789abcdef".
+    before: Mapped[dict[str, Any] | None]
+    after: Mapped[dict[str, Any] | None]
+
+
+class SinkProgressRow(Base):
+    """How far a sink has come, written in its transactions; ``beat_at`` moves while the topic is silent too."""
+
+    __tablename__ = "sink_progress"
+
+    tenant: Mapped[str] = mapped_column(primary_key=True)
+    topic: Mapped[str] = mapped_column(primary_key=True)
+    partition: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    next_offset: Mapped[int]
+    beat_at: Mapped[datetime]

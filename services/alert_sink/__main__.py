@@ -1,0 +1,74 @@
+"""``python -m services.alert_sink``: alerts from the topic into the database, until SIGTERM."""
+
+from __future__ import annotations
+
+from confluent_kafka import Consumer, Producer
+
+from schemas.topics import ALERTS
+from services import bootstrap
+from services.adapters.clock import SystemClock
+from services.adapters.postgres import migrate
+from services.adapters.postgres.engine import create_engine
+from services.alert_sink.batch import JOB
+from services.alert_sink.process import database_check, stop_on_signals
+from services.alert_sink.retry import Backoff, Stopped, keep_trying
+from services.alert_sink.sink import AlertSink, Options
+from services.telemetry.health import CheckResult, HealthServer
+from services.telemetry.logs import configure_logs, get_logger
+from services.telemetry.metrics import Metrics
+
+LAG_BOUND = 10_000  # Records. More than this many alerts behind, and analysts look at the past.
+
+
+def main() -> None:
+    """Run the sink; returns when it was asked to stop."""
+    settings = bootstrap.load_settings()
+    configure_logs(JOB, settings.log_level, settings.log_format)
+    stop = stop_on_signals()
+    metrics = Metrics()
+    engine = create_engine(bootstrap.database_url(settings), process=JOB, pool_size=2)
+    consumer = Consumer(
+        bootstrap.consumer_base(settings)
+        | {
+            "group.id": f"{settings.tenant}.{JOB}",
+            "isolation.level": "read_committed",
+            "enable.auto.commit": False,
+            "auto.offset.reset": "earliest",
+            "session.timeout.ms": settings.session_timeout_ms,
+            # Longer than the retries' budget: a database that is away must not cost the assignment.
+            "max.poll.interval.ms": 900_000,
+            "fetch.message.max.bytes": ALERTS.maximum_bytes,
+        }
+    )
+    producer = Producer(bootstrap.producer_base(settings))
+    options = Options(
+        tenant=settings.tenant,
+        topic=ALERTS.name,
+        retention_days=settings.retention_days,
+        dead_letter_ratio=settings.dead_letter_ratio,
+    )
+    sink = AlertSink(consumer, producer, engine, metrics, SystemClock(), options, stop)
+
+    def lag_check() -> CheckResult:
+        lag = sink.lag
+        if lag is None:
+            return CheckResult(ready=False, detail="no partition is assigned")
+        return CheckResult(ready=lag <= LAG_BOUND, detail=f"{lag} records behind")
+
+    checks = {"database": database_check(engine), "alerts": lag_check}
+    health = HealthServer(metrics, checks, settings.metrics_host, settings.metrics_port).start()
+    get_logger().info("process.started", metrics_port=health.port)
+    try:
+        keep_trying(lambda: migrate.require_head(engine), stop, Backoff(), "schema")
+        sink.run()
+    except Stopped:
+        pass
+    finally:
+        consumer.close()
+        health.stop()
+        engine.dispose()
+    get_logger().info("process.stopped")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,40 @@
+"""What the sink and the relay share as processes: an orderly end, and the question whether the database answers."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from typing import TYPE_CHECKING
+
+from sqlalchemy import text
+
+from services.telemetry.health import CheckResult
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+
+    from sqlalchemy import Engine
+
+
+def stop_on_signals() -> threading.Event:
+    """Give an event that SIGTERM and SIGINT set; call it in the main thread."""
+    stop = threading.Event()
+
+    def ask(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    signal.signal(signal.SIGTERM, ask)
+    signal.signal(signal.SIGINT, ask)
+    return stop
+
+
+def database_check(engine: Engine) -> Callable[[], CheckResult]:
+    """Make the check that the database takes writes."""
+
+    def check() -> CheckResult:
+        with engine.connect() as connection:
+            read_only = connection.execute(text("SELECT current_setting('transaction_read_only')")).scalar_one()
+        return CheckResult(ready=read_only == "off", detail="answers" if read_only == "off" else "is read-only")
+
+    return check
