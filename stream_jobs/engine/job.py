@@ -81,11 +81,11 @@ class TaskStatus:
 class Task(Protocol):
     """State of one partition number. Called from one thread; every result is a function of the records alone."""
 
-    def load(self, keys: Sequence[bytes], values: Sequence[bytes | None]) -> None:
-        """Take rows of the last checkpoint, in log order; of equal keys the later wins, None means "gone"."""
-
     def load_meta(self, raw: bytes) -> None:
-        """Take the meta row of the last checkpoint; called once, after every row is loaded."""
+        """Take the meta row of the last checkpoint; called before ``load``, and only where there is one."""
+
+    def load(self, keys: Sequence[bytes], values: Sequence[bytes]) -> None:
+        """Take the rows of the last checkpoint: the newest value of each key, deleted ones left out, in one call."""
 
     def resume(self, read: Mapping[str, int]) -> Mapping[str, int]:
         """Tell where to read on for each topic, at most ``read``: the offset after the last record given before.

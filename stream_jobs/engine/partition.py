@@ -14,8 +14,6 @@ from stream_jobs.engine.job import Batch, Processed
 from stream_jobs.engine.letters import make_letter
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from schemas.dead_letter import DeadLetter
     from stream_jobs.engine.job import Rejection, Source, Task
 
@@ -52,21 +50,15 @@ class Partition:
         self.changed = False
         self._ratio = ratio
 
-    def load(self, keys: Sequence[bytes], values: Sequence[bytes | None]) -> bytes | None:
-        """Take records of the state topic in log order; gives the last meta row among them."""
-        if META_KEY not in keys:
-            self.task.load(keys, values)
-            return None
-        rows = [place for place, key in enumerate(keys) if key != META_KEY]
-        self.task.load([keys[place] for place in rows], [values[place] for place in rows])
-        return next(value for key, value in zip(reversed(keys), reversed(values), strict=True) if key == META_KEY)
-
-    def restore(self, raw: bytes | None) -> None:
-        """Take the last meta row, after every row; None where the log holds none yet."""
+    def load(self, rows: dict[bytes, bytes]) -> None:
+        """Take the newest value of each key of the state topic; emptied, for the task has its own form of it."""
+        raw = rows.pop(META_KEY, None)
         if raw is None:
             return
         meta = _decoder.decode(raw)
         self.task.load_meta(meta.task)
+        self.task.load(list(rows), list(rows.values()))
+        rows.clear()
         self.read = dict(self.task.resume(meta.read))
         if meta.event_ms >= 0:
             self.clock = PartitionClock(meta.event_ms, meta.appended_ms)

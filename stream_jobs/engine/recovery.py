@@ -29,6 +29,25 @@ _CHUNK: Final = 20_000
 _PROGRESS_SECONDS: Final = 2.0
 
 
+class NewestRows:
+    """What compaction would leave of a state topic: the newest value of each key, without the deleted ones."""
+
+    def __init__(self) -> None:
+        self.rows: dict[int, dict[bytes, bytes]] = {}
+        self.records = 0
+
+    def take(self, batch: Batch) -> None:
+        """Let later records replace earlier ones."""
+        rows = self.rows.setdefault(batch.partition, {})
+        self.records += len(batch)
+        # Every key of a state topic is a row's.
+        rows.update(zip(batch.keys, batch.values, strict=True))  # type: ignore[arg-type]  # deleted below
+        if None in batch.values:
+            for key in [key for key, value in zip(batch.keys, batch.values, strict=True) if value is None]:
+                if key is not None and rows.get(key) is None:
+                    rows.pop(key, None)
+
+
 class LogReader:
     """Reads partitions from given offsets to their present ends, committed records only."""
 

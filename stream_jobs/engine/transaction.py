@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from services.telemetry.logs import get_logger
-from stream_jobs.engine.errors import CheckpointError, FencedError
+from stream_jobs.engine.errors import CheckpointError, FencedError, PartitionsLostError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 TRANSACTION_TIMEOUT_MS: Final = 15_000
 PATIENCE_SECONDS: Final = 120.0  # Longer than a broker's restart with a recovery of its log.
-_ATTEMPTS: Final = 8
+_ATTEMPTS: Final = 6
 _CALL_SECONDS: Final = 10.0
 _POLL_EVERY: Final = 5_000
 _FENCED: Final = (
@@ -34,6 +34,7 @@ _FENCED: Final = (
     KafkaError.PRODUCER_FENCED,
     KafkaError.INVALID_PRODUCER_EPOCH,
 )
+_EXPELLED: Final = (KafkaError.UNKNOWN_MEMBER_ID, KafkaError.FENCED_INSTANCE_ID)
 _T = TypeVar("_T")
 
 
@@ -52,7 +53,7 @@ class Checkpoint:
 
 
 class TransactionalWriter:
-    """A producer whose transactions are all this worker writes. Raises FencedError, CheckpointError: both are final."""
+    """A producer whose transactions are all this worker writes. Its errors are final."""
 
     def __init__(self, base: ClientConfig, transactional_id: str) -> None:
         self._log = get_logger()
@@ -81,11 +82,16 @@ class TransactionalWriter:
             except KafkaException as failure:
                 error = failure.args[0]
                 self._refuse_fenced(error)
-                if not error.txn_requires_abort() or attempt == _ATTEMPTS - 1:
+                if not error.txn_requires_abort():
                     raise CheckpointError(f"the transaction failed: {error.name()}") from failure
-                self._log.warning("checkpoint.again", error=error.name(), attempt=attempt + 1)
+                # What is left open would hide everything behind it from committed readers until its timeout.
                 self._retrying(lambda: self._producer.abort_transaction(_CALL_SECONDS))
-                time.sleep(0.2 * 2**attempt)
+                if error.code() in _EXPELLED:
+                    raise PartitionsLostError(f"the group does not know this worker any more: {error.name()}") from failure
+                if attempt == _ATTEMPTS - 1:
+                    raise CheckpointError(f"the transaction failed {_ATTEMPTS} times: {error.name()}") from failure
+                self._log.warning("checkpoint.again", error=error.name(), attempt=attempt + 1)
+                time.sleep(0.1 * 2**attempt)
         self._retrying(lambda: self._producer.commit_transaction(_CALL_SECONDS))
 
     def _send(self, checkpoint: Checkpoint, group_metadata: Callable[[], Any]) -> None:

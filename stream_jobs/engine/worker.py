@@ -15,7 +15,7 @@ from stream_jobs.engine.health import WorkerHealth
 from stream_jobs.engine.layout import read_widths
 from stream_jobs.engine.letters import encode_letter
 from stream_jobs.engine.partition import Partition
-from stream_jobs.engine.recovery import LogReader
+from stream_jobs.engine.recovery import LogReader, NewestRows
 from stream_jobs.engine.source import GroupSource
 from stream_jobs.engine.stages import JobMetrics, StageTimer
 from stream_jobs.engine.transaction import Checkpoint, TransactionalWriter
@@ -138,19 +138,10 @@ class Worker:
             number: Partition(number, self._job.make_task(number, self._widths), self._options.dead_letter_ratio)
             for number in sorted(numbers)
         }
-        metas: dict[int, bytes | None] = dict.fromkeys(fresh)
-        rows = 0
-
-        def take(batch: Batch) -> None:
-            nonlocal rows
-            rows += len(batch)
-            keys = [key or b"" for key in batch.keys]
-            metas[batch.partition] = fresh[batch.partition].load(keys, batch.values) or metas[batch.partition]
-
-        state = [(self._job.state_topic, number) for number in fresh]
-        self._reader.read(self._reader.starts(state), take)
+        newest = NewestRows()
+        self._reader.read(self._reader.starts([(self._job.state_topic, number) for number in fresh]), newest.take)
         for number, partition in fresh.items():
-            partition.restore(metas[number])
+            partition.load(newest.rows.pop(number, {}))
         self._partitions |= fresh
         starts = self._starts(fresh)
         first = {place: at for place, at in starts.items() if self._sources[place[0]].first}
@@ -163,7 +154,7 @@ class Worker:
             "partitions.assigned",
             partitions=sorted(fresh),
             held=len(self._partitions),
-            records=rows,
+            records=newest.records,
             seconds=round(self._clock.monotonic() - begun, 3),
         )
         return starts
