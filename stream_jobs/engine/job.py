@@ -1,0 +1,145 @@
+"""What a job tells the engine, and what the engine promises the job. A third job can be written from this module.
+
+A job reads one or more source topics with the same number of partitions. For each partition number that a worker
+holds, the engine makes one ``Task`` and gives it the records of that number from every source, in offset order for
+each topic. The task keeps its state in rows of bytes under keys of bytes, which the engine writes to the job's state
+topic and gives back after a restart. Between two checkpoints a task may hold outputs and changed rows in memory only:
+the engine takes both and commits them with the offsets in one transaction. So a task never learns of a crash: it is
+loaded with the rows of the last checkpoint, and sees the records after it again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from detection.columns import Int64Array
+    from schemas.dead_letter import Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Records of one source partition in offset order. All five sequences have the same length, at least 1."""
+
+    topic: str
+    partition: int
+    offsets: Int64Array
+    timestamps: Int64Array  # The broker's append time, ms since the epoch.
+    keys: list[bytes | None]
+    values: list[bytes | None]
+
+    def __len__(self) -> int:
+        """Give the number of records."""
+        return len(self.values)
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One record to send in the next transaction. Without a partition, the key's murmur2 decides."""
+
+    topic: str
+    value: bytes
+    key: bytes | None = None
+    partition: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """One record of the batch that is not counted: ``index`` is its place in the batch. It becomes a dead letter.
+
+    ``detail`` is our own words, never a value of the record.
+    """
+
+    index: int
+    reason: Reason
+    detail: str
+    schema: str
+
+
+@dataclass(frozen=True, slots=True)
+class Processed:
+    """What a task made of a batch. ``event_time`` is the largest it accepted, in ms; None where it accepted none."""
+
+    rejections: Sequence[Rejection] = ()
+    event_time: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskStatus:
+    """For metrics only. ``late`` and ``evictions`` count since the task was made."""
+
+    rows: int
+    closed_ms: int | None = None  # Event time up to which the task has closed its panes.
+    holder: str | None = None  # The source that holds the time back, where there are several.
+    late: int = 0
+    evictions: int = 0
+
+
+class Task(Protocol):
+    """State of one partition number. Called from one thread; every result is a function of the records alone."""
+
+    def load_meta(self, raw: bytes) -> None:
+        """Take the meta row of the last checkpoint; called before ``load``, and only where there is one."""
+
+    def load(self, keys: Sequence[bytes], values: Sequence[bytes]) -> None:
+        """Take the rows of the last checkpoint: the newest value of each key, deleted ones left out, in one call."""
+
+    def resume(self, read: Mapping[str, int]) -> Mapping[str, int]:
+        """Tell where to read on for each topic, at most ``read``: the offset after the last record given before.
+
+        A task answers ``read`` itself, unless it keeps some of its input out of its rows and must see that again.
+        """
+
+    def process(self, batch: Batch) -> Processed:
+        """Apply records. Offsets below the ones applied may come again after ``resume``; higher ones never skip."""
+
+    def take(self) -> list[Output]:
+        """Give the outputs since the last call, in the order in which they are to be sent."""
+
+    def dirty(self) -> tuple[list[bytes], list[bytes | None]]:
+        """Give keys and values of the rows changed since the last call; None deletes a row."""
+
+    def meta(self) -> bytes:
+        """Give what is no row. Called after ``dirty`` in the same checkpoint."""
+
+    def status(self) -> TaskStatus:
+        """Describe the task for metrics."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A source topic. Gaps in its offsets stop the job, unless ``gaps`` says why they are no loss.
+
+    ``first`` topics are read to their end at assignment, before any record of the others: they say how to read those.
+    """
+
+    topic: str
+    gaps: bool = False  # True where transactions write to it, or where the broker compacts it.
+    first: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeats:
+    """The source topic whose silent partitions get control records, so that their time moves on."""
+
+    topic: str
+    idle_ms: int  # Wall time without an accepted record.
+    encode: Callable[[int], bytes]  # Event time in ms to the control record's value; its key is null.
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job of the engine. The group shares out the first source's partitions; the others go along by number.
+
+    ``make_task`` takes the partition number and the partition count of every source and sink.
+    """
+
+    name: str
+    sources: tuple[Source, ...]
+    sinks: tuple[str, ...]
+    state_topic: str
+    make_task: Callable[[int, Mapping[str, int]], Task]
+    heartbeats: Heartbeats | None = None

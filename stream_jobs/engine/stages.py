@@ -1,0 +1,87 @@
+"""CPU time by stage of the loop, and the metrics of one worker."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from services.telemetry.metrics import Metrics
+    from stream_jobs.engine.job import TaskStatus
+
+Stage = Literal["fetch", "process", "outputs", "rows", "commit", "other"]
+STAGES: Final[tuple[Stage, ...]] = ("fetch", "process", "outputs", "rows", "commit", "other")
+
+
+class StageTimer:
+    """Splits this thread's CPU time: each ``lap`` books the time since the one before to a stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[Stage, float] = dict.fromkeys(STAGES, 0.0)
+        self._last = time.thread_time()
+
+    def lap(self, stage: Stage) -> None:
+        """Book the time since the last lap."""
+        now = time.thread_time()
+        self.seconds[stage] += now - self._last
+        self._last = now
+
+
+class JobMetrics:
+    """The engine's rows of the metrics table, with this job's name on them. Counters take differences."""
+
+    def __init__(self, metrics: Metrics, job: str) -> None:
+        self._metrics = metrics
+        self._job = job
+        self._booked: dict[tuple[str, ...], float] = {}
+        self._holders: set[str] = set()
+
+    def applied(self, events: int) -> None:
+        """Count records."""
+        self._metrics.counter("stillwatch_events_total", job=self._job).inc(events)
+
+    def dead_letter(self, reason: str) -> None:
+        """Count a record that went to the dead letters."""
+        self._metrics.counter("stillwatch_dead_letters_total", job=self._job, reason=reason).inc()
+
+    def checkpoint(self, seconds: float, rows: int, stages: dict[Stage, float]) -> None:
+        """Book one checkpoint and the CPU time so far."""
+        self._metrics.histogram("stillwatch_checkpoint_seconds", job=self._job).observe(seconds)
+        self._metrics.counter("stillwatch_checkpoint_rows_total", job=self._job).inc(rows)
+        for stage, total in stages.items():
+            self._raise("stillwatch_stage_cpu_seconds_total", total, job=self._job, stage=stage)
+
+    def partition(self, number: int, status: TaskStatus) -> None:
+        """Tell how far one partition is. Its counts start anew with each assignment, see ``forget``."""
+        label = str(number)
+        self._metrics.gauge("stillwatch_state_rows", job=self._job, partition=label).set(status.rows)
+        if status.closed_ms is not None:
+            self._metrics.gauge("stillwatch_closed_hop_time_seconds", job=self._job, partition=label).set(
+                status.closed_ms / 1000
+            )
+        self._raise("stillwatch_late_events_total", status.late, own=label, job=self._job)
+        self._raise("stillwatch_state_evictions_total", status.evictions, own=label, job=self._job)
+
+    def lag(self, topic: str, number: int, records: int) -> None:
+        """Tell how many records wait."""
+        self._metrics.gauge("stillwatch_consumer_lag", job=self._job, topic=topic, partition=str(number)).set(records)
+
+    def forget(self, number: int) -> None:
+        """Start a partition's counts at zero again."""
+        for key in [key for key in self._booked if key[1] == str(number)]:
+            del self._booked[key]
+
+    def holders(self, sources: Collection[str]) -> None:
+        """Name the sources that hold a partition's time back, and those that do no more."""
+        for source in self._holders | set(sources):
+            self._metrics.gauge("stillwatch_watermark_holder", job=self._job, source=source).set(source in sources)
+        self._holders = set(sources)
+
+    def _raise(self, name: str, total: float, own: str = "", **labels: str) -> None:
+        key = (name, own, *labels.values())
+        step = total - self._booked.get(key, 0.0)
+        if step > 0:
+            self._metrics.counter(name, **labels).inc(step)
+        self._booked[key] = total

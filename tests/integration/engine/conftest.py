@@ -1,0 +1,235 @@
+"""The engine's trials: topics and workers of a counting job, an independent oracle, and readers of what is committed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+import pytest
+from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+WORKER = Path(__file__).with_name("counting_worker.py")
+ROOT = Path(__file__).parents[3]
+PARTITIONS = 4
+PANE_MS = 1_000
+LATE_MS = 200
+
+
+class Record(NamedTuple):
+    """What a reader sees."""
+
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    timestamp: int
+
+
+class Trial:
+    """One job's topics on a broker, its workers as processes, and what came of it."""
+
+    def __init__(self, servers: str, prefix: str, logs: Path) -> None:
+        self.servers = servers
+        self.prefix = prefix
+        self.logs = logs
+        self.workers: dict[int, subprocess.Popen[bytes]] = {}
+        self.exits: list[int] = []
+        self.spawned = 0
+        admin = AdminClient({"bootstrap.servers": servers})
+        topics = [(f"{prefix}-{name}", PARTITIONS) for name in ("in", "out", "attributes", "state")]
+        settings = {"message.timestamp.type": "LogAppendTime"}
+        wanted = [NewTopic(name, count, 1, config=settings) for name, count in [*topics, ("dead-letters", 1)]]
+        for answer in admin.create_topics(wanted).values():
+            with contextlib.suppress(Exception):  # dead-letters is there from the trial before
+                answer.result()
+        self.producer = Producer(
+            {
+                "bootstrap.servers": servers,
+                "partitioner": "murmur2_random",
+                "enable.idempotence": True,
+                "linger.ms": 2,
+                "reconnect.backoff.max.ms": 500,
+            }
+        )
+
+    def send(self, key: bytes | None, value: bytes, *, topic: str = "in", partition: int = -1) -> None:
+        self.producer.produce(f"{self.prefix}-{topic}", value, key, partition)
+        self.producer.poll(0)
+
+    def spawn(self, index: int = 0, **environment: str) -> subprocess.Popen[bytes]:
+        self.spawned += 1
+        with (self.logs / f"worker-{index}-{self.spawned}.log").open("wb") as log:
+            self.workers[index] = subprocess.Popen(
+                [sys.executable, str(WORKER), self.prefix, str(index), self.servers],
+                stderr=log,
+                stdout=log,
+                env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+            )
+        return self.workers[index]
+
+    def supervise(self, **environment: str) -> None:
+        """Start every worker that has ended again."""
+        for index, worker in list(self.workers.items()):
+            code = worker.poll()
+            if code is not None:
+                self.exits.append(code)
+                self.spawn(index, **environment)
+
+    def log_text(self) -> str:
+        return "".join(path.read_text() for path in sorted(self.logs.glob("*.log")))
+
+    def read(self, topic: str, *, committed: bool = True) -> list[Record]:
+        """Read a topic to its end, partition by partition in offset order."""
+        consumer = Consumer(
+            {
+                "bootstrap.servers": self.servers,
+                "group.id": "trial",
+                "enable.auto.commit": False,
+                "enable.partition.eof": True,
+                "auto.offset.reset": "earliest",
+                "isolation.level": "read_committed" if committed else "read_uncommitted",
+            }
+        )
+        count = len(consumer.list_topics(topic, 10).topics[topic].partitions)
+        ends = self._ends(topic, count)
+        consumer.assign([TopicPartition(topic, number, 0) for number in range(count)])
+        records: list[Record] = []
+        left = {number for number, end in ends.items() if end}
+        while left:
+            for message in consumer.consume(5_000, 0.1):
+                error = message.error()
+                if error is None:
+                    records.append(
+                        Record(
+                            message.partition(), message.offset(), message.key(), message.value(), message.timestamp()[1]
+                        )
+                    )
+                elif error.code() == KafkaError._PARTITION_EOF:
+                    # An open transaction ends the log early for committed readers: wait for its outcome.
+                    if message.offset() >= ends[message.partition()]:
+                        left.discard(message.partition())
+                else:
+                    raise AssertionError(error)
+        consumer.close()
+        return sorted(records)
+
+    def _ends(self, topic: str, count: int) -> dict[int, int]:
+        consumer = Consumer(
+            {"bootstrap.servers": self.servers, "group.id": "trial", "isolation.level": "read_uncommitted"}
+        )
+        ends = {
+            number: consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=10)[1]
+            for number in range(count)
+        }
+        consumer.close()
+        return ends
+
+    def finish(self, seconds: float = 60.0) -> None:
+        """Wait until every record is in the state, then drain the workers."""
+        assert self.producer.flush(30) == 0
+        deadline = time.monotonic() + seconds
+        while not self.caught_up():
+            assert time.monotonic() < deadline, self.log_text()[-4000:]
+            self.supervise()
+            time.sleep(0.2)
+        self.stop()
+
+    def caught_up(self) -> bool:
+        admin = Consumer({"bootstrap.servers": self.servers, "group.id": f"stillwatch-{self.prefix}"})
+        places = [TopicPartition(f"{self.prefix}-in", number) for number in range(PARTITIONS)]
+        committed = admin.committed(places, timeout=10)
+        ends = [admin.get_watermark_offsets(place, timeout=10)[1] for place in places]
+        admin.close()
+        return all(place.offset == end or (end == 0) for place, end in zip(committed, ends, strict=True))
+
+    def stop(self) -> None:
+        for worker in self.workers.values():
+            worker.terminate()
+        for worker in self.workers.values():
+            try:
+                assert worker.wait(30) == 0, self.log_text()[-4000:]
+            except subprocess.TimeoutExpired:
+                worker.kill()
+                raise
+        self.workers.clear()
+
+    def kill_all(self) -> None:
+        for worker in self.workers.values():
+            worker.kill()
+            worker.wait()
+
+    def expected(self) -> tuple[list[list[Any]], dict[tuple[int, str], list[int]]]:
+        """Say by hand, from the source log alone, which outputs and totals there must be; needs attributes first."""
+        weights = {record.key: json.loads(record.value or b"")["weight"] for record in self.read(f"{self.prefix}-attributes")}
+        outputs: list[list[Any]] = []
+        totals: dict[tuple[int, str], list[int]] = {}
+        for number in range(PARTITIONS):
+            high, closed = -1, -1
+            panes: Counter[tuple[int, str]] = Counter()
+            for record in self.read(f"{self.prefix}-in"):
+                if record.partition != number:
+                    continue
+                try:
+                    body = json.loads(record.value or b"")
+                except ValueError:
+                    continue
+                if record.key is not None:
+                    key = record.key.decode()
+                    total = totals.setdefault((number, key), [0, 0, 0])
+                    total[0] += 1
+                    total[1] += body["x"] * weights.get(record.key, 1)
+                    pane = body["t"] // PANE_MS
+                    total[2] += pane <= closed
+                    panes[pane, key] += pane > closed
+                high = max(high, body["t"])
+                reached = max(closed, (high - LATE_MS) // PANE_MS - 1)
+                if reached > closed:
+                    for pane, key in sorted(place for place in panes if place[0] <= reached):
+                        count = panes.pop((pane, key))
+                        if count:
+                            outputs.append([number, key, pane, count, *totals[number, key]])
+                    closed = reached
+        return outputs, totals
+
+    def verdict(self) -> dict[str, int]:
+        """Compare what committed readers see with the oracle."""
+        outputs, totals = self.expected()
+        want = Counter(json.dumps(output) for output in outputs)
+        seen = Counter((record.value or b"").decode() for record in self.read(f"{self.prefix}-out"))
+        rows: dict[tuple[int, str], list[int]] = {}
+        for record in self.read(f"{self.prefix}-state"):
+            if record.key and record.key[:1] != b"\0":
+                row = json.loads(record.value or b"")
+                rows[record.partition, record.key.decode()] = [row["n"], row["sum"], row["late"]]
+        attributes_only = {place for place, row in rows.items() if row[0] == 0}
+        wrong = {place for place in totals.keys() | (rows.keys() - attributes_only) if totals.get(place) != rows.get(place)}
+        return {
+            "outputs": len(outputs),
+            "lost": sum((want - seen).values()),
+            "extra": sum((seen - want).values()),
+            "duplicates": sum(count - 1 for count in seen.values()),
+            "wrong_rows": len(wrong),
+        }
+
+    def letters(self) -> list[dict[str, Any]]:
+        letters = [msgspec.json.decode(record.value or b"") for record in self.read("dead-letters")]
+        return [letter for letter in letters if letter["topic"] == f"{self.prefix}-in"]
+
+
+@pytest.fixture
+def trial(kafka: Any, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Trial]:
+    made = Trial(kafka.bootstrap_servers, f"trial-{os.getpid()}-{abs(hash(request.node.nodeid)) % 10**8}", tmp_path)
+    yield made
+    made.kill_all()
