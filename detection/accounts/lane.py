@@ -1,0 +1,161 @@
+"""The account lane: an account is compared with honest accounts at the very request that completes a milestone.
+
+The row is read between that request and the account's next one, so the vector is that of exactly 40, 80, ... requests
+however many came in one hop, and however the stream was cut.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from detection.detectors.tail import DirectionalTail
+from detection.features.accounts import NAMES, account_features
+from detection.ids import digest_hex, rfc3339, to_hex
+from detection.outcomes import Evidence, Finding, Member
+
+if TYPE_CHECKING:
+    from detection.accounts.derive import Derived
+    from detection.columns import Float64Array, Int64Array, StructuredArray, UInt64Array
+    from detection.config import DetectionConfig
+    from detection.detectors.reference import References
+    from detection.state.store import RowStore, SlotArray
+
+DETECTOR: Final = "account_tail"
+_DIGITS: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class MilestoneVectors:
+    """Feature vectors of accounts at one milestone, for building references: rows in the order of ``accounts``."""
+
+    milestone: int
+    accounts: UInt64Array
+    customers: UInt64Array
+    hops: Int64Array
+    matrix: Float64Array  # Columns as detection.features.accounts.NAMES.
+
+
+class MilestoneLane:
+    """Finds accounts at their milestones and scores them against ``references``, where these know the milestone.
+
+    With ``collect`` every milestone of the configuration is read and its vectors are kept until taken.
+    """
+
+    def __init__(self, config: DetectionConfig, references: References | None, *, collect: bool) -> None:
+        lane = config.accounts
+        known = {} if references is None else references.accounts
+        self._config = config
+        self._tails = {
+            milestone: DirectionalTail(known[milestone])
+            for milestone in lane.milestones
+            if milestone in known and milestone >= lane.alert_floor
+        }
+        self._columns = {
+            milestone: [NAMES.index(name) for name in tail.reference.names] for milestone, tail in self._tails.items()
+        }
+        self._collect = collect
+        read = lane.milestones if collect else tuple(self._tails)
+        self._is_milestone = np.zeros(max(read, default=0) + 2, np.bool_)
+        self._is_milestone[list(read)] = True
+        self._findings: list[Finding] = []
+        self._vectors: list[MilestoneVectors] = []
+
+    def waves(self, piece: Derived) -> Int64Array | None:
+        """Tell in which wave each request must be counted; None where no account reaches a milestone.
+
+        A request's wave is how many milestones its account has completed earlier in this piece.
+        """
+        reached = self._reached(piece)
+        if not reached.any():
+            return None
+        so_far = np.cumsum(reached) - reached
+        return so_far - so_far[piece.starts][piece.segments]
+
+    def _reached(self, piece: Derived) -> Int64Array:
+        return self._is_milestone[np.minimum(piece.before + 1, len(self._is_milestone) - 1)].astype(np.int64)
+
+    def read(self, store: RowStore, piece: Derived) -> None:
+        """Score the accounts that the last request counted of each has brought to a milestone."""
+        last = np.flatnonzero(self._reached(piece))
+        counts = piece.before[last] + 1
+        for milestone in np.unique(counts).tolist():
+            at = last[counts == milestone]
+            self._score(store, piece, at, milestone)
+
+    def _score(self, store: RowStore, piece: Derived, at: SlotArray, milestone: int) -> None:
+        rows = store.rows[piece.slots[at]]
+        matrix = account_features(rows)
+        customers = piece.customer[at]
+        if self._collect:
+            accounts = np.ascontiguousarray(rows["account"])
+            self._vectors.append(MilestoneVectors(milestone, accounts, customers, piece.hop[at], matrix))
+        tail = self._tails.get(milestone)
+        if tail is None:
+            return
+        chosen = matrix[:, self._columns[milestone]]
+        scores, addends = tail.score_many(chosen)
+        for place in np.flatnonzero(np.round(scores, _DIGITS) > self._config.accounts.threshold).tolist():
+            evidence = _evidence(tail, chosen[place], addends[place])
+            score = round(float(scores[place]), _DIGITS)
+            self._findings.append(
+                self._finding(rows[place], int(customers[place]), int(piece.hop[at[place]]), score, evidence)
+            )
+
+    def _finding(
+        self, row: StructuredArray, customer: int, hop: int, score: float, evidence: list[Evidence]
+    ) -> Finding:
+        account = to_hex(int(row["account"]))
+        requests = int(row["requests"])
+        threshold = self._config.accounts.threshold
+        hop_end = rfc3339((hop + 1) * self._config.clocking.hop_ms)
+        member = Member(
+            account=account,
+            customer=to_hex(customer),
+            requests=requests,
+            strength=round(score / (score + threshold), _DIGITS),
+            since=hop_end,
+        )
+        return Finding(
+            finding_id=digest_hex(DETECTOR, account, requests, self._config.version),
+            lane="account",
+            detector=DETECTOR,
+            family="",
+            subject=account,
+            hop=hop,
+            event_time=hop_end,
+            score=score,
+            threshold=threshold,
+            customers=1,
+            requests=requests,
+            verified_share=float(row["verified"]),
+            young_share=round(int(row["young"]) / requests, _DIGITS),
+            evidence=evidence,
+            members=[member],
+            config_version=self._config.version,
+        )
+
+    def take(self) -> tuple[list[Finding], list[MilestoneVectors]]:
+        """Give what was found since the last call, findings by hop, account and count."""
+        findings, vectors = self._findings, self._vectors
+        self._findings, self._vectors = [], []
+        findings.sort(key=lambda finding: (finding.hop, finding.subject, finding.requests))
+        return findings, vectors
+
+
+def _evidence(tail: DirectionalTail, values: Float64Array, addends: Float64Array) -> list[Evidence]:
+    """Tell the features that added something, the heaviest first."""
+    reference = tail.reference
+    told = [
+        Evidence(
+            feature=name,
+            actual=round(float(value), _DIGITS),
+            expected=round(reference.expected(name), _DIGITS),
+            weight=round(float(addend), _DIGITS),
+        )
+        for name, value, addend in zip(reference.names, values, addends, strict=True)
+        if addend > 0
+    ]
+    return sorted(told, key=lambda one: (-one.weight, one.feature))
