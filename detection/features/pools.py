@@ -17,7 +17,7 @@ import numpy as np
 from detection.columns import FIXED_POINT
 from detection.families import FAMILIES
 from detection.pools.layout import CUES_PLACE, SUM_PLACE
-from detection.sketches.registers import estimate
+from detection.sketches.hyperloglog import estimate
 
 if TYPE_CHECKING:
     from detection.columns import Float64Array, Int64Array, StructuredArray

@@ -32,7 +32,7 @@ class _State(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     version: int = 1
     closed_hop: int
     sources: dict[str, list[int]]
-    waiting: dict[int, dict[str, Finding]]
+    waiting: list[Finding]
     incidents: dict[str, Incident]
     entitlements: dict[str, dict[str, Validity]]
     budget_hour: int
@@ -97,7 +97,9 @@ class IncidentsStep:
             _State(
                 closed_hop=self.closed_hop,
                 sources=self._sources,
-                waiting=self._waiting,
+                waiting=[
+                    self._waiting[hop][key] for hop in sorted(self._waiting) for key in sorted(self._waiting[hop])
+                ],
                 incidents=self._incidents,
                 entitlements=self._entitlements.known,
                 budget_hour=self._budget_hour,
@@ -114,7 +116,9 @@ class IncidentsStep:
         }:
             raise ValueError("the state was written for other partition counts")
         self.closed_hop, self.suppressed = state.closed_hop, state.suppressed
-        self._sources, self._waiting, self._incidents = state.sources, state.waiting, state.incidents
+        self._sources, self._waiting, self._incidents = state.sources, {}, state.incidents
+        for finding in state.waiting:
+            self.add(finding)
         self._entitlements = Entitlements(state.entitlements)
         self._budget_hour, self._budget_used = state.budget_hour, state.budget_used
         self._by_customer, self._by_account, self._by_subject = {}, {}, {}

@@ -14,7 +14,7 @@ import numpy as np
 
 from detection.columns import FIXED_POINT
 from detection.pools.layout import SUM_PLACE
-from detection.sketches.registers import estimate
+from detection.sketches.hyperloglog import estimate
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -6,13 +6,23 @@ import math
 from collections import defaultdict
 from dataclasses import dataclass, field
 from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from detection.columns import CONTRIBUTION, CUES, FIXED_POINT, RESIDUAL_REGISTERS, RESPONSE_REGISTERS
 from detection.config import DetectionConfig
+from detection.detectors.reference import References, build
 from detection.families import Family
+from detection.pools.scoring import SCORED_DIRECTIONS, SCORED_NAMES, strata
+from detection.pools.step import PoolsStep
+from detection.sketches.hyperloglog import offers
+
+if TYPE_CHECKING:
+    from detection.columns import StructuredArray
+    from detection.outcomes import Finding
+    from detection.pools.scoring import PoolVector
 
 HOP_MS = DetectionConfig().clocking.hop_ms
 START_MS = 1_900_000 * HOP_MS
@@ -40,26 +50,21 @@ class Request:
     flags: dict[str, int] = field(default_factory=dict)
 
 
-def _register(registers, value):
-    index = value % len(registers)
-    rest = value // len(registers)
-    rank = 1
-    while rest % 2 == 0 and rank < 50:
-        rest //= 2
-        rank += 1
-    registers[index] = max(registers[index], rank)
+def _register(registers: Any, value: int) -> None:
+    places, ranks = offers(np.array([value], np.uint64), len(registers))
+    registers[places[0]] = max(registers[places[0]], ranks[0])
 
 
-def fixed(tokens):
+def fixed(tokens: int) -> int:
     return round(math.log1p(tokens) * FIXED_POINT)
 
 
-def hour(time):
+def hour(time: int) -> tuple[int, int]:
     angle = 2 * math.pi * (time % DAY_MS) / DAY_MS
     return round(math.sin(angle) * FIXED_POINT), round(math.cos(angle) * FIXED_POINT)
 
 
-def contributions(requests):
+def contributions(requests: list[Request]) -> StructuredArray:
     """Make one row for each (hop, pool, account), as the accounts job does."""
     requests = sorted(requests, key=lambda r: (r.time, r.account, r.pool))
     ordinal: dict[int, int] = defaultdict(int)
@@ -109,11 +114,18 @@ def contributions(requests):
     return np.array(list(rows.values()), CONTRIBUTION) if rows else np.empty(0, CONTRIBUTION)
 
 
-def _word(rng):
+def _word(rng: np.random.Generator) -> int:
     return int(rng.integers(1, 2**63))
 
 
-def organic(rng, pool, customers, days=2.0, family=Family.CONFIGURATION, volume=25.0):
+def organic(
+    rng: np.random.Generator,
+    pool: int,
+    customers: int,
+    days: float = 2.0,
+    family: Family = Family.CONFIGURATION,
+    volume: float = 25.0,
+) -> list[Request]:
     """Customers that differ: heavy-tailed volume, own hours, own lengths, own subject; some converse, some repeat."""
     requests = []
     for _ in range(customers):
@@ -149,33 +161,40 @@ def organic(rng, pool, customers, days=2.0, family=Family.CONFIGURATION, volume=
     return requests
 
 
-def campaign(rng, pool, customers, days=2.0, family=Family.CONFIGURATION, volume=26.0, size=None):
+def campaign(
+    rng: np.random.Generator,
+    pool: int,
+    customers: int,
+    days: float = 2.0,
+    family: Family = Family.CONFIGURATION,
+    volume: float = 26.0,
+) -> list[Request]:
     """One dispatcher behind many accounts: Poisson volumes, one shape of work, no two prompts alike."""
     requests = []
     for _ in range(customers):
         customer, network = _word(rng), _word(rng)
-        for _ in range(max(rng.poisson(volume * days / 2), 1)):
-            requests.append(
-                Request(
-                    pool,
-                    family,
-                    customer,
-                    customer,
-                    START_MS + int(rng.uniform(0, days) * DAY_MS),
-                    int(np.exp(rng.normal(4.6, 0.4))),
-                    int(np.exp(rng.normal(6.3, 0.5))),
-                    _word(rng),
-                    _word(rng),
-                    np.clip(rng.normal(0, 28, 32), -127, 127).astype(np.int8),
-                    network,
-                    created_at=START_MS - 40 * DAY_MS,
-                )
+        requests += [
+            Request(
+                pool,
+                family,
+                customer,
+                customer,
+                START_MS + int(rng.uniform(0, days) * DAY_MS),
+                int(np.exp(rng.normal(4.6, 0.4))),
+                int(np.exp(rng.normal(6.3, 0.5))),
+                _word(rng),
+                _word(rng),
+                np.clip(rng.normal(0, 28, 32), -127, 127).astype(np.int8),
+                network,
+                created_at=START_MS - 40 * DAY_MS,
             )
+            for _ in range(max(rng.poisson(volume * days / 2), 1))
+        ]
     return requests
 
 
 @pytest.fixture(scope="session")
-def traffic():
+def traffic() -> SimpleNamespace:
     return SimpleNamespace(
         Request=Request,
         contributions=contributions,
@@ -191,10 +210,27 @@ def traffic():
 
 
 @pytest.fixture(scope="session")
-def feed():
+def honest_references(feed: Any) -> References:
+    """References of 90 honest pools, all of one family: the seeds are not those of any test."""
+    by_stratum = defaultdict(list)
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        requests = []
+        for pool in range(30):
+            requests += organic(rng, 1000 * seed + pool + 1, int(np.exp(rng.uniform(np.log(4), np.log(90)))))
+        _, vectors = feed(PoolsStep(DetectionConfig(), None, 0, 1), contributions(requests))
+        for vector in vectors:
+            for name in strata(vector.group, vector.band):
+                by_stratum[name].append(vector.values)
+    pools = {name: build(SCORED_NAMES, SCORED_DIRECTIONS, np.array(rows)) for name, rows in by_stratum.items()}
+    return References(version="test", pools=pools)
+
+
+@pytest.fixture(scope="session")
+def feed() -> Any:
     """Play contribution rows hop by hop through a step with one source; give the findings and vectors."""
 
-    def play(step, rows):
+    def play(step: PoolsStep, rows: StructuredArray) -> tuple[list[Finding], list[PoolVector]]:
         findings, vectors = [], []
         for offset, hop in enumerate(np.unique(rows["hop"]).tolist()):
             step.add(0, rows[rows["hop"] == hop], hop, offset)
