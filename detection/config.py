@@ -44,6 +44,8 @@ class PoolLane(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     window_ms: int = 259_200_000  # Growing windows of at most 72 hours, then a new one.
     sample: int = 512  # Customers kept for each pool: those of the smallest mixed hash.
     stub_idle_ms: int = 86_400_000  # A pool below the minimum is forgotten after a day of silence.
+    maximum_stubs: int = 4_000_000  # Pairs for each partition, about 80 MB; the oldest hops are forgotten first.
+    maximum_members: int = 1_000_000  # Rows for each partition, about 700 MB; the least recent pools go first.
     threshold: float = 3.0
     young_ms: int = 1_209_600_000  # 14 days.
     cohort_ms: int = 21_600_000  # First seen in the same 6 hours.

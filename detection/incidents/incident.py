@@ -1,0 +1,189 @@
+"""One incident: what was found, who is in its core, who is named, and the alert that it makes.
+
+The core are the customers whose membership rests on strong evidence of their own; only the core draws further pools in.
+Named members may be more. A pool of young customers never extends a core: a launch or a class is young as well.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from detection.families import FAMILIES, Family
+from detection.outcomes import (
+    Alert,
+    AlertKind,
+    Evidence,
+    Finding,
+    FindingReference,
+    Lane,
+    Member,
+    SubjectKind,
+)
+from detection.policy.severity import confidence_of, severity_of
+
+CORE_STRENGTH: Final = 0.5
+COHESION: Final = 0.5  # A pool may extend a core that holds at least this share of the pool's customers.
+_COHORT: Final = "cohort"
+_NETWORK: Final = "network"
+_FINDINGS_QUOTED: Final = 64
+
+
+class Incident(msgspec.Struct, kw_only=True):
+    """An open incident. ``revision`` is 0 until it is raised."""
+
+    alert_id: str
+    lane: Lane
+    subject_kind: SubjectKind
+    subject: str
+    last_hop: int
+    revision: int = 0
+    raised_time: str = ""
+    raised_members: int = 0
+    raised_score: float = 0.0
+    raised_kind: AlertKind = "alert"
+    core: set[str] = set()  # Customers.
+    members: dict[str, Member] = {}  # By account.
+    findings: dict[str, Finding] = {}  # The last finding of each subject, without its members.
+    strongest: Finding | None = None  # Without its members.
+
+    def absorb(self, finding: Finding, members: list[Member]) -> None:
+        """Take a finding whose entitled members are left out already; the one that founds the incident comes first."""
+        alone = len(finding.members) == 1  # A claim of its own about one account.
+        customers = {member.customer for member in members}
+        cohesion = len(customers & self.core) / len(customers) if customers and self.core else 0.0
+        if not self.findings or finding.subject == self.subject or alone:
+            cohesion = 1.0
+        elif group_of(finding) == _COHORT:
+            cohesion = 0.0
+        if cohesion >= COHESION:
+            self.core |= {member.customer for member in members if member.strength >= CORE_STRENGTH}
+        for member in members:
+            self._name(member, inside=member.customer in self.core)
+        bare = msgspec.structs.replace(finding, members=[])
+        self.findings[finding.subject] = bare
+        speaks = self.subject_kind == "account" or not alone  # A campaign's alert tells of the group.
+        if self.strongest is None or (speaks and finding.score / finding.threshold > self.ratio):
+            self.strongest = bare
+        self.last_hop = finding.hop
+
+    @property
+    def ratio(self) -> float:
+        """Score over threshold of the strongest finding."""
+        return self.strongest.score / self.strongest.threshold if self.strongest else 0.0
+
+    @property
+    def customers(self) -> int:
+        """Number of customers named."""
+        return len({member.customer for member in self.members.values()})
+
+    def kind(self, verified_share: float) -> AlertKind:
+        """Ask where the evidence cannot tell a firm from a harvest: mostly verified, or held by a network alone."""
+        total = sum(finding.requests for finding in self.findings.values())
+        verified = sum(finding.requests * finding.verified_share for finding in self.findings.values())
+        if verified > verified_share * total:
+            return "verification_request"
+        pools = [group_of(finding) for finding in self.findings.values() if finding.family]
+        return "verification_request" if pools and set(pools) == {_NETWORK} else "alert"
+
+    def grew(self, growth: float, verified_share: float) -> bool:
+        """Tell whether a raised incident has something new to say."""
+        return (
+            len(self.members) >= growth * self.raised_members
+            or self.ratio >= growth * self.raised_score
+            or self.kind(verified_share) != self.raised_kind
+        )
+
+    def alert(self, time: str, verified_share: float, config_version: str) -> Alert:
+        """Make the next revision; ``time`` is the end of the hop, RFC 3339."""
+        strongest = self.strongest
+        if strongest is None:
+            raise ValueError(f"the incident {self.alert_id} has no finding")
+        self.revision += 1
+        self.raised_time = self.raised_time or time
+        self.raised_members, self.raised_score = len(self.members), self.ratio
+        self.raised_kind = self.kind(verified_share)
+        groups = {group_of(finding) for finding in self.findings.values()}
+        members = [self.members[account] for account in sorted(self.members)]
+        quoted = sorted(self.findings.values(), key=lambda f: (-f.score / f.threshold, f.subject))[:_FINDINGS_QUOTED]
+        return Alert(
+            alert_id=self.alert_id,
+            revision=self.revision,
+            kind=self.raised_kind,
+            lane=self.lane,
+            subject_kind=self.subject_kind,
+            subject=self.subject,
+            event_time=self.raised_time,
+            updated_time=time,
+            score=strongest.score,
+            severity=severity_of(strongest.score, strongest.threshold, self.customers),
+            confidence=confidence_of(
+                strongest.score, strongest.threshold, len(groups), cohort_only=groups == {_COHORT}
+            ),
+            title=_title(self, strongest, groups),
+            requests=sum(member.requests for member in members),
+            contributions=strongest.evidence,
+            members=members,
+            findings=[_quote(finding) for finding in quoted],
+            config_version=config_version,
+        )
+
+    def _name(self, member: Member, *, inside: bool) -> None:
+        """Add a member, or raise what is known of it. Outside the core a claim stays below one half."""
+        strength = member.strength if inside else min(member.strength, CORE_STRENGTH - 0.01)
+        known = self.members.get(member.account)
+        if known is None:
+            self.members[member.account] = msgspec.structs.replace(member, strength=round(strength, 4))
+            return
+        self.members[member.account] = msgspec.structs.replace(
+            known,
+            requests=max(known.requests, member.requests),
+            strength=round(max(known.strength, strength), 4),
+        )
+
+
+def group_of(finding: Finding) -> str:
+    """Name the group of the finding's key family; the lane's name where it is not a pool's."""
+    return FAMILIES[Family[finding.family.upper()]].group if finding.family else finding.lane
+
+
+def _quote(finding: Finding) -> FindingReference:
+    return FindingReference(
+        finding_id=finding.finding_id,
+        lane=finding.lane,
+        detector=finding.detector,
+        family=finding.family,
+        subject=finding.subject,
+        hop=finding.hop,
+        score=finding.score,
+        customers=finding.customers,
+        requests=finding.requests,
+    )
+
+
+def _title(incident: Incident, strongest: Finding, groups: set[str]) -> str:
+    score = f"score {strongest.score:.1f}, limit {strongest.threshold:.1f}"
+    if incident.subject_kind == "account":
+        return (
+            f"One account stands out from honest accounts of the same {strongest.requests:,} requests: "
+            f"{_reasons(strongest.evidence)} ({score})"
+        )
+    shared = FAMILIES[Family[strongest.family.upper()]].attribute if strongest.family else "an operator's link"
+    more = f" and {len(groups) - 1} more kinds of tie" if len(groups) > 1 else ""
+    if incident.raised_kind == "verification_request":
+        return (
+            f"{incident.customers:,} customers with {shared}{more} are one firm or one harvest: "
+            f"ask who they are ({score})"
+        )
+    return (
+        f"{incident.customers:,} customers with {shared}{more} behave like one operator over "
+        f"{strongest.requests:,} requests: {_reasons(strongest.evidence)} ({score})"
+    )
+
+
+def _reasons(evidence: list[Evidence]) -> str:
+    return (
+        ", ".join(f"{item.feature} {item.actual:.2f} against {item.expected:.2f}" for item in evidence[:2])
+        or "no single feature leads"
+    )

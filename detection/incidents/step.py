@@ -1,0 +1,229 @@
+"""The incidents job's step: findings in, alerts out. An incident is one alert that grows, never a storm.
+
+Findings wait until every partition of the accounts and the pools job has closed their hop, then they are taken by
+score, family and subject: the order of arrival, redelivery and restarts cannot change an alert. Incidents are never
+merged with each other, so that no honest crowd can become the bridge between two.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Literal
+
+import msgspec
+
+from detection.ids import digest_hex, rfc3339
+from detection.incidents.incident import Incident
+from detection.outcomes import Finding
+from detection.policy.entitlements import Entitlements, Validity
+
+if TYPE_CHECKING:
+    from detection.config import DetectionConfig
+    from detection.outcomes import Alert, Member
+    from detection.policy.entitlements import EntitlementLike
+
+_HOUR_MS: Final = 3_600_000
+_LEAST_CUSTOMERS: Final = 3  # What is left of a pool once the entitled are out must still be a group.
+_ENTITLED_SHARE: Final = 0.5
+
+Job = Literal["accounts", "pools"]
+
+
+class _State(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    version: int = 1
+    closed_hop: int
+    sources: dict[str, list[int]]
+    waiting: list[Finding]
+    incidents: dict[str, Incident]
+    entitlements: dict[str, dict[str, Validity]]
+    budget_hour: int
+    budget_used: int
+    suppressed: int
+
+
+class IncidentsStep:
+    """State of all open incidents. Pure."""
+
+    def __init__(self, config: DetectionConfig, accounts_partitions: int, pools_partitions: int) -> None:
+        self._config = config
+        self._policy = config.incidents
+        self._hop_ms = config.clocking.hop_ms
+        self.closed_hop = -1
+        self.suppressed = 0  # Findings that entitlements cleared.
+        self._sources: dict[str, list[int]] = {"accounts": [-1] * accounts_partitions, "pools": [-1] * pools_partitions}
+        self._waiting: dict[int, dict[str, Finding]] = {}
+        self._incidents: dict[str, Incident] = {}
+        self._by_customer: dict[str, set[str]] = {}  # Core customers of campaigns, to alert ids.
+        self._by_account: dict[str, set[str]] = {}  # Named accounts of campaigns, to alert ids.
+        self._by_subject: dict[str, str] = {}
+        self._entitlements = Entitlements()
+        self._budget_hour = -1
+        self._budget_used = 0
+        self._alerts: list[Alert] = []
+
+    @property
+    def unraised(self) -> int:
+        """Number of incidents that wait for the budget."""
+        return sum(not incident.revision for incident in self._incidents.values())
+
+    def entitle(self, entitlement: EntitlementLike) -> None:
+        """Add or replace an entitlement; it holds for hops that end within its time."""
+        self._entitlements.entitle(entitlement)
+
+    def add(self, finding: Finding) -> None:
+        """Take one finding; one that was taken before, or whose hop is closed, changes nothing."""
+        if finding.hop > self.closed_hop:
+            self._waiting.setdefault(finding.hop, {})[finding.finding_id] = finding
+
+    def closed(self, job: Job, partition: int, hop: int) -> None:
+        """Note that this source sends nothing more for ``hop`` or before it; works off what is complete with it."""
+        sources = self._sources[job]
+        if hop <= sources[partition]:
+            return
+        sources[partition] = hop
+        complete = min(min(hops) for hops in self._sources.values())
+        while (due := self._next_hop()) is not None and due <= complete:
+            self._close(due)
+            self.closed_hop = due
+        self.closed_hop = max(self.closed_hop, complete)
+
+    def take(self) -> list[Alert]:
+        """Give the alerts made since the last call, in the order in which they were made."""
+        alerts, self._alerts = self._alerts, []
+        return alerts
+
+    def state(self) -> bytes:
+        """Write everything that ``load`` needs; equal states give equal bytes."""
+        return _encoder.encode(
+            _State(
+                closed_hop=self.closed_hop,
+                sources=self._sources,
+                waiting=[
+                    self._waiting[hop][key] for hop in sorted(self._waiting) for key in sorted(self._waiting[hop])
+                ],
+                incidents=self._incidents,
+                entitlements=self._entitlements.known,
+                budget_hour=self._budget_hour,
+                budget_used=self._budget_used,
+                suppressed=self.suppressed,
+            )
+        )
+
+    def load(self, raw: bytes) -> None:
+        """Take what ``state`` wrote; raises ValueError where the partitions differ."""
+        state = _decoder.decode(raw)
+        if {job: len(hops) for job, hops in state.sources.items()} != {
+            job: len(hops) for job, hops in self._sources.items()
+        }:
+            raise ValueError("the state was written for other partition counts")
+        self.closed_hop, self.suppressed = state.closed_hop, state.suppressed
+        self._sources, self._waiting, self._incidents = state.sources, {}, state.incidents
+        for finding in state.waiting:
+            self.add(finding)
+        self._entitlements = Entitlements(state.entitlements)
+        self._budget_hour, self._budget_used = state.budget_hour, state.budget_used
+        self._by_customer, self._by_account, self._by_subject = {}, {}, {}
+        for incident in self._incidents.values():
+            self._index(incident)
+
+    def _next_hop(self) -> int | None:
+        """Give the next hop in which something happens: findings, or fresh budget for incidents that wait for it."""
+        due = [hop for hop in self._waiting if hop > self.closed_hop]
+        if self.unraised:
+            hour = max(self._budget_hour + 1, self._hour(self.closed_hop + 1))
+            due.append(max(-(-hour * _HOUR_MS // self._hop_ms), self.closed_hop + 1))
+        return min(due, default=None)
+
+    def _hour(self, hop: int) -> int:
+        return hop * self._hop_ms // _HOUR_MS
+
+    def _close(self, hop: int) -> None:
+        self._forget_quiet(hop)
+        findings = self._waiting.pop(hop, {}).values()
+        touched: dict[str, None] = {}
+        for finding in sorted(findings, key=lambda f: (-f.score / f.threshold, f.lane, f.family, f.subject)):
+            incident = self._place(finding)
+            if incident is not None:
+                touched[incident.alert_id] = None
+        time = rfc3339((hop + 1) * self._hop_ms)
+        for alert_id in touched:
+            incident = self._incidents[alert_id]
+            if incident.revision and incident.grew(self._policy.growth, self._policy.verified_share):
+                self._raise(incident, time)
+        self._raise_new(hop, time)
+
+    def _place(self, finding: Finding) -> Incident | None:
+        """Put a finding where it belongs; None where entitlements clear it."""
+        members, entitled = self._entitlements.split(finding.members, (finding.hop + 1) * self._hop_ms)
+        grouped = len(finding.members) > 1
+        short = grouped and len({member.customer for member in members}) < _LEAST_CUSTOMERS
+        if entitled > _ENTITLED_SHARE or not members or short:
+            self.suppressed += 1
+            return None
+        incident = self._incidents.get(self._by_subject.get(finding.subject, ""))
+        if incident is None:
+            incident = self._joins(finding, members, grouped=grouped)
+        if incident is None:
+            alert_id = digest_hex("incident", finding.lane, finding.subject, finding.hop)
+            incident = self._incidents[alert_id] = Incident(
+                alert_id=alert_id,
+                lane=finding.lane,
+                subject_kind="campaign" if grouped else "account",
+                subject=finding.subject,
+                last_hop=finding.hop,
+            )
+        incident.absorb(finding, members)
+        self._index(incident)
+        return incident
+
+    def _joins(self, finding: Finding, members: list[Member], *, grouped: bool) -> Incident | None:
+        """Give the campaign that this finding belongs to: the one that holds most of it, of equals the eldest id."""
+        held: dict[str, int] = {}
+        if grouped:
+            names = {member.customer for member in members}
+            index, least = self._by_customer, self._policy.join_share * len(names)
+        else:
+            names, index, least = {finding.subject}, self._by_account, 1.0
+        for name in names:
+            for alert_id in index.get(name, ()):
+                held[alert_id] = held.get(alert_id, 0) + 1
+        best = min(held, key=lambda alert_id: (-held[alert_id], alert_id), default="")
+        return self._incidents[best] if best and held[best] >= least else None
+
+    def _raise_new(self, hop: int, time: str) -> None:
+        hour = self._hour(hop)
+        if hour != self._budget_hour:
+            self._budget_hour, self._budget_used = hour, 0
+        new = [incident for incident in self._incidents.values() if not incident.revision]
+        new.sort(key=lambda incident: (-incident.ratio, incident.alert_id))
+        for incident in new[: max(self._policy.alerts_per_hour - self._budget_used, 0)]:
+            self._raise(incident, time)
+            self._budget_used += 1
+
+    def _raise(self, incident: Incident, time: str) -> None:
+        self._alerts.append(incident.alert(time, self._policy.verified_share, self._config.version))
+
+    def _forget_quiet(self, hop: int) -> None:
+        limit = hop - self._policy.quiet_ms // self._hop_ms
+        for incident in [incident for incident in self._incidents.values() if incident.last_hop < limit]:
+            del self._incidents[incident.alert_id]
+            for index, names in ((self._by_customer, incident.core), (self._by_account, incident.members)):
+                for name in names:
+                    if name in index:
+                        index[name].discard(incident.alert_id)
+                        if not index[name]:
+                            del index[name]
+            for subject in incident.findings:
+                self._by_subject.pop(subject, None)
+
+    def _index(self, incident: Incident) -> None:
+        for subject in incident.findings:
+            self._by_subject[subject] = incident.alert_id
+        if incident.subject_kind == "campaign":
+            for customer in incident.core:
+                self._by_customer.setdefault(customer, set()).add(incident.alert_id)
+            for account in incident.members:
+                self._by_account.setdefault(account, set()).add(incident.alert_id)
+
+
+_encoder = msgspec.msgpack.Encoder(order="deterministic")
+_decoder = msgspec.msgpack.Decoder(_State)
