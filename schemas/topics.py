@@ -87,6 +87,9 @@ ACCOUNTS_STATE: Final = Topic("accounts-state", "row", "account rows and one met
 POOLS_STATE: Final = Topic(
     "pools-state", "row", "pool rows, member rows and one meta row", "wide", "compact", -1, 4 << 20
 )
+INCIDENTS_STATE: Final = Topic(
+    "incidents-state", "slot and part", "parts of the incidents job's state", "one", "compact", -1, 8 << 20
+)
 
 TOPICS: Final[tuple[Topic, ...]] = (
     REQUESTS,
@@ -104,4 +107,5 @@ TOPICS: Final[tuple[Topic, ...]] = (
     DEAD_LETTERS,
     ACCOUNTS_STATE,
     POOLS_STATE,
+    INCIDENTS_STATE,
 )
