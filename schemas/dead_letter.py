@@ -38,3 +38,16 @@ class DeadLetter(
     size: int  # Bytes.
     time_unix_ms: int  # The broker's append time.
     job: str
+
+
+def name_failure(error: Exception, value: bytes | None) -> tuple[Reason, str]:
+    """Name a decoder's failure by its path and never by a value: msgspec quotes values of tags, which may hold text."""
+    if not value:
+        return "empty", "the record has no bytes"
+    if not isinstance(error, msgspec.ValidationError):
+        return "not_json", "the record is not JSON"
+    message = str(error)
+    field = message.rpartition(" - at `")[2].rstrip("`").split("[", 1)[0][:80] if " - at `" in message else "$"
+    if "Invalid value" in message and field == "$.type":
+        return "unknown_version", "the type is not the expected one"
+    return "schema", f"not valid at {field}"

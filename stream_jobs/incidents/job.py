@@ -1,0 +1,189 @@
+"""Findings in, alert revisions out. Alerts are a function of the findings log: crashes and redelivery change none.
+
+The order is: alerts to the broker, then the state that includes them, then the finish line. After a crash the state is
+loaded as of an offset and the findings behind it are taken again, which gives the same alerts, byte for byte; readers
+drop what they know by ``(alert_id, revision)``. Should the group's offset be ahead of the state (a late writer, a
+wiped topic), the gap is read from the log first.
+
+Entitlements come from outside of that log: one counts from the first hop that closes after it was read.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Protocol
+
+import msgspec
+
+from schemas.alert import encode_alert
+from schemas.dead_letter import name_failure
+from schemas.finding import Finding, SourceClosed, decode_finding
+from schemas.headers import binary_headers
+from schemas.topics import ALERTS, FINDINGS
+from services.telemetry.logs import get_logger
+from stream_jobs.faust_host.ports import Outgoing
+from stream_jobs.faust_host.views import EntitlementsView
+from stream_jobs.incidents.state import StateStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from schemas.alert import Alert
+    from schemas.entitlement import Entitlement
+    from services.adapters.clock import Clock
+    from stream_jobs.faust_host.ports import Ports, Record
+
+NAME: Final = "incidents"
+SOURCE: Final = "stillwatch/incidents"
+SAVE_SECONDS: Final = 5.0  # What a restart replays at most; a state of some MB every few seconds is little.
+SAVE_ALERTS_SECONDS: Final = 1.0  # Sooner after an alert, so that few are sent twice.
+
+
+class IncidentsStep(Protocol):
+    """The pure step that the job drives (``detection.incidents.step``)."""
+
+    @property
+    def closed_hop(self) -> int:
+        """Give the last hop that every source has closed; -1 before the first."""
+
+    def add(self, finding: Finding) -> None:
+        """Buffer a finding until its hop closes."""
+
+    def closed(self, job: str, partition: int, hop: int) -> None:
+        """Move a source on; closes every hop that all sources have passed."""
+
+    def entitle(self, entitlement: Entitlement) -> None:
+        """Take an entitlement, newest wins by id."""
+
+    def take(self) -> list[Alert]:
+        """Give the alert revisions that are due, in order, and forget them."""
+
+    def state(self) -> bytes:
+        """Give everything that the next alerts depend on."""
+
+    def load(self, raw: bytes) -> None:
+        """Go on from a state."""
+
+
+class IncidentsJob:
+    """The job on its ports; see ``StreamJob``."""
+
+    def __init__(self, ports: Ports, clock: Clock, new_step: Callable[[], IncidentsStep], hop_ms: int) -> None:
+        self._ports = ports
+        self._clock = clock
+        self._new_step = new_step
+        self._hop_ms = hop_ms
+        self._step = new_step()
+        self._store = StateStore(ports.outbox, ports.log)
+        self._entitlements = EntitlementsView(ports.log)
+        self._applied: Record | None = None
+        self._asof = -1
+        self._saved = -1
+        self._saved_at = clock.monotonic()
+        self._alerts_unsaved = False
+        self._contiguous = False
+        self._sources: dict[str, int] = {}
+
+    async def open(self) -> None:
+        """Load the newest state and all entitlements."""
+        self._step = self._new_step()
+        self._store = StateStore(self._ports.outbox, self._ports.log)
+        found = await self._store.load()
+        if found is not None:
+            self._step.load(found.blob)
+        self._asof = self._saved = found.asof if found is not None else -1
+        self._applied = None
+        self._contiguous = False
+        self._alerts_unsaved = False
+        self._saved_at = self._clock.monotonic()
+        self._entitlements = EntitlementsView(self._ports.log)
+        await self._read_entitlements()
+        self._tell()
+
+    async def handle(self, record: Record) -> None:
+        """Apply a record that the state does not include; finish what a saved state includes."""
+        if not self._contiguous:
+            self._contiguous = True
+            if record.offset > self._asof + 1:
+                await self._fill_gap()
+        if record.offset > self._asof:
+            await self._apply(record)
+        elif record.offset <= self._saved:
+            self._ports.line.finish(record)
+
+    async def tick(self) -> None:
+        """Save when it is time; look for new entitlements."""
+        waited = self._clock.monotonic() - self._saved_at
+        due = SAVE_ALERTS_SECONDS if self._alerts_unsaved else SAVE_SECONDS
+        if self._asof > self._saved and waited >= due:
+            await self._save()
+        await self._read_entitlements()
+        self._tell()
+
+    async def drain(self) -> None:
+        """Save, so that the next start replays nothing."""
+        if self._asof > self._saved:
+            await self._save()
+
+    async def _fill_gap(self) -> None:
+        """Read what the group would skip. Holes of transactions are no gap: then nothing is found."""
+        records, _ = await self._ports.log.read(FINDINGS, {0: self._asof + 1})
+        for record in records:
+            await self._apply(record)
+
+    async def _apply(self, record: Record) -> None:
+        try:
+            value = decode_finding(record.value or b"")
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            await self._ports.dead_letters.reject(record, *name_failure(error, record.value), "finding.v1")
+        else:
+            if isinstance(value, SourceClosed):
+                await self._close(value)
+            else:
+                self._step.add(value)
+        self._applied = record
+        self._asof = record.offset
+
+    async def _close(self, value: SourceClosed) -> None:
+        self._step.closed(value.job, value.partition, value.hop)
+        self._sources[f"{value.job}-{value.partition}"] = value.hop
+        alerts = self._step.take()
+        if not alerts:
+            return
+        await self._ports.outbox.send(
+            [
+                Outgoing(ALERTS, alert.alert_id.encode(), encode_alert(alert), binary_headers(alert, SOURCE, 0))
+                for alert in alerts
+            ]
+        )
+        self._alerts_unsaved = True
+        for alert in alerts:
+            detector = alert.findings[0].detector if alert.findings else alert.lane
+            self._ports.metrics.counter("stillwatch_alerts_total", detector=detector, severity=alert.severity).inc()
+            get_logger().info("alert.raised", alert=alert.alert_id, revision=alert.revision, severity=alert.severity)
+
+    async def _save(self) -> None:
+        size = await self._store.save(self._asof, self._step.state())
+        self._saved = self._asof
+        self._saved_at = self._clock.monotonic()
+        self._alerts_unsaved = False
+        if self._applied is not None:
+            self._ports.line.finish(self._applied)
+        get_logger().debug("state.saved", asof=self._asof, size=size)
+
+    async def _read_entitlements(self) -> None:
+        for entitlement in await self._entitlements.catch_up():
+            self._step.entitle(entitlement)
+
+    def _tell(self) -> None:
+        """Name the source that holds the hops back, for /readyz and the metrics."""
+        hop = self._step.closed_hop
+        self._ports.details |= {"asof": str(self._asof), "closed_hop": str(hop)}
+        metrics = self._ports.metrics
+        if hop >= 0:
+            seconds = (hop + 1) * self._hop_ms / 1000
+            metrics.gauge("stillwatch_closed_hop_time_seconds", job=NAME, partition="0").set(seconds)
+        holder = min(self._sources, key=lambda source: (self._sources[source], source), default=None)
+        for source in self._sources:
+            metrics.gauge("stillwatch_watermark_holder", job=NAME, source=source).set(source == holder)
+        if holder is not None:
+            self._ports.details["held_by"] = holder
