@@ -50,6 +50,9 @@ lock: setup ## Resolve requirements.lock, and the image's share of it, anew from
 contracts: setup ## Write the JSON Schemas and the AsyncAPI document from the record types.
 	$(BIN)/python -m schemas.export
 
+docs: setup ## Write the documentation's tables from the code.
+	$(BIN)/python docs/generate.py
+
 reset: setup ## Wipe the embedded services' data.
 	$(BIN)/stillwatch reset
 

@@ -113,7 +113,11 @@ class Trial:
                 if error is None:
                     records.append(
                         Record(
-                            message.partition(), message.offset(), message.key(), message.value(), message.timestamp()[1]
+                            message.partition(),
+                            message.offset(),
+                            message.key(),
+                            message.value(),
+                            message.timestamp()[1],
                         )
                     )
                 elif error.code() == KafkaError._PARTITION_EOF:
@@ -172,7 +176,9 @@ class Trial:
 
     def expected(self) -> tuple[list[list[Any]], dict[tuple[int, str], list[int]]]:
         """Say by hand, from the source log alone, which outputs and totals there must be; needs attributes first."""
-        weights = {record.key: json.loads(record.value or b"")["weight"] for record in self.read(f"{self.prefix}-attributes")}
+        weights = {
+            record.key: json.loads(record.value or b"")["weight"] for record in self.read(f"{self.prefix}-attributes")
+        }
         outputs: list[list[Any]] = []
         totals: dict[tuple[int, str], list[int]] = {}
         for number in range(PARTITIONS):
@@ -214,7 +220,9 @@ class Trial:
                 row = json.loads(record.value or b"")
                 rows[record.partition, record.key.decode()] = [row["n"], row["sum"], row["late"]]
         attributes_only = {place for place, row in rows.items() if row[0] == 0}
-        wrong = {place for place in totals.keys() | (rows.keys() - attributes_only) if totals.get(place) != rows.get(place)}
+        wrong = {
+            place for place in totals.keys() | (rows.keys() - attributes_only) if totals.get(place) != rows.get(place)
+        }
         return {
             "outputs": len(outputs),
             "lost": sum((want - seen).values()),

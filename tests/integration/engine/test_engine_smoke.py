@@ -22,7 +22,10 @@ def test_counts_every_record_once(trial: Any) -> None:
     dice = random.Random(1)
     trial.spawn()
     for place in range(3_000):
-        trial.send(b"key-%d" % dice.randrange(50), json.dumps({"t": 10**6 + place * 5 - dice.randrange(400), "x": place}).encode())
+        trial.send(
+            b"key-%d" % dice.randrange(50),
+            json.dumps({"t": 10**6 + place * 5 - dice.randrange(400), "x": place}).encode(),
+        )
     trial.finish()
     verdict = trial.verdict()
     assert verdict.pop("outputs") > 500

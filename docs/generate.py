@@ -1,0 +1,118 @@
+"""Writes the tables of the documentation from the tables of the code: ``make docs``.
+
+A page says where a table stands by a pair of comments, ``<!-- table: settings -->`` and ``<!-- end -->``; what lies
+between them is replaced. A test compares, so a table that has drifted fails the build.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from detection.families import FAMILIES
+from detection.features.catalogue import ACCOUNT_FEATURES
+from detection.features.pools import CATALOGUE
+from schemas.records import RECORDS
+from schemas.topics import TOPICS
+from services.settings import Settings
+from services.telemetry.metrics import METRICS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+PAGES: Final = Path(__file__).parent
+_SLOT: Final = re.compile(r"(<!-- table: (?P<name>[a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_HOUR: Final = 3_600_000
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(head) + " |", "| " + " | ".join("---" for _ in head) + " |"]
+    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def _settings() -> str:
+    rows = []
+    for name, field in Settings.model_fields.items():
+        default = "" if field.default is None else f"`{field.default}`"
+        rows.append((f"`STILLWATCH_{name.upper()}`", default, field.description or ""))
+    return _table(("setting", "default", "meaning"), rows)
+
+
+def _metrics() -> str:
+    rows = [(f"`{each.name}`", each.kind, ", ".join(each.labels), each.meaning) for each in METRICS]
+    return _table(("metric", "kind", "labels", "meaning"), rows)
+
+
+def _topics() -> str:
+    def kept(milliseconds: int) -> str:
+        return "for ever" if milliseconds < 0 else f"{milliseconds // _HOUR} h"
+
+    rows = [
+        (f"`{each.name}`", each.key, each.carries, each.width, each.cleanup, kept(each.retention_ms)) for each in TOPICS
+    ]
+    return _table(("topic", "key", "carries", "width", "cleanup", "kept"), rows)
+
+
+def _records() -> str:
+    rows = [
+        (f"`{each.type}`", f"`{each.topic.name}`", each.promise, f"[schema](../schemas/json/{each.file_name})")
+        for each in RECORDS
+    ]
+    return _table(("record", "topic", "promise", "JSON Schema"), rows)
+
+
+def _account_features() -> str:
+    rows = [
+        (f"`{each.name}`", f"`{each.formula}`", each.unit, each.direction, each.small_samples)
+        for each in ACCOUNT_FEATURES
+    ]
+    return _table(("feature", "formula", "unit", "suspicious when", "has a value"), rows)
+
+
+def _pool_features() -> str:
+    rows = [
+        (f"`{each.name}`", f"`{each.formula}`", each.direction, "yes" if each.scored else "context", each.small_samples)
+        for each in CATALOGUE
+    ]
+    return _table(("feature", "formula", "suspicious when", "scored", "small samples"), rows)
+
+
+def _families() -> str:
+    rows = [
+        (str(family.value), f"`{family.name.lower()}`", fact.attribute, fact.group) for family, fact in FAMILIES.items()
+    ]
+    return _table(("number", "family", "members share", "reference group"), rows)
+
+
+TABLES: Final[dict[str, Callable[[], str]]] = {
+    "settings": _settings,
+    "metrics": _metrics,
+    "topics": _topics,
+    "records": _records,
+    "account-features": _account_features,
+    "pool-features": _pool_features,
+    "families": _families,
+}
+
+
+def render(page: str) -> str:
+    """Give the page with every table as the code has it now; raises KeyError for a table that nobody makes."""
+    return _SLOT.sub(lambda found: f"{found[1]}{TABLES[found['name']]()}{found[3]}", page)
+
+
+def main() -> int:
+    """Rewrite every page that has tables; tell which changed."""
+    for path in sorted(PAGES.glob("*.md")):
+        before = path.read_text(encoding="utf-8")
+        after = render(before)
+        if after != before:
+            path.write_text(after, encoding="utf-8")
+            sys.stdout.write(f"rewrote {path.name}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
