@@ -39,7 +39,7 @@ def group(messages: Sequence[Message]) -> Polled:
         error = message.error()
         if error is None:
             # librdkafka gives both for every record; only a hand-made message lacks them.
-            place: tuple[str, int] = (message.topic(), message.partition())  # type: ignore[assignment]
+            place: tuple[str, int] = (message.topic(), message.partition())  # type: ignore[assignment]  # a polled one has both
             run = runs.get(place)
             if run is None:
                 run = runs[place] = []
