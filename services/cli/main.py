@@ -30,6 +30,12 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ),
     ("status", "services.cli.up", "Show what runs: every part, its state, its pid and its ports."),
     ("reset", "services.cli.up", "Wipe the embedded services' data: topics, alerts, labels, logs."),
+    ("topics", "services.cli.topics", "The topics table against the cluster."),
+    ("migrate", "services.cli.migrate", "Bring the database to the newest schema."),
+    ("simulate", "services.cli.simulate", "Send sample traffic of honest accounts and campaigns."),
+    ("replay", "services.cli.replay", "Send the records of a file as a gateway would send them."),
+    ("accounts", "services.cli.accounts", "What is known of accounts besides their requests."),
+    ("config", "services.cli.config", "Show the effective settings, secrets masked."),
     ("kafka", "services.cli.up", "The broker's own tools, on the embedded Kafka."),
 )
 UNEXPECTED = 1

@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from services.adapters.embedded import console_consumer, state
+from services.bootstrap import load_settings
 from services.errors import NotRunningError, StillwatchError
 from services.supervisor import parts, status
 from services.supervisor.part import State
@@ -67,11 +68,11 @@ def up(
     """
     claim = state.take(base_dir)
     try:
+        settings = load_settings()
         table = parts.plan(
             base_dir,
-            # Read at the call: nothing of the environment is known at import time.
-            kafka_bootstrap_servers=os.environ.get("STILLWATCH_KAFKA_BOOTSTRAP_SERVERS"),
-            database_url=os.environ.get("STILLWATCH_DATABASE_URL"),
+            kafka_bootstrap_servers=settings.kafka_bootstrap_servers,
+            database_url=settings.database_url.get_secret_value() if settings.database_url is not None else None,
             simulate=simulate,
             rate=rate,
         )
@@ -213,6 +214,6 @@ def consume(
 
     Headers, key and value of committed records.
     """
-    servers = os.environ.get("STILLWATCH_KAFKA_BOOTSTRAP_SERVERS") or state.running_bootstrap_servers(base_dir)
+    servers = load_settings().kafka_bootstrap_servers or state.running_bootstrap_servers(base_dir)
     command = console_consumer(base_dir, servers, topic, max_messages=max_messages, timeout_ms=timeout_ms)
     raise typer.Exit(subprocess.run(command, check=False).returncode)  # noqa: S603  # Kafka's own program, no shell

@@ -52,10 +52,18 @@ class Child:
     """A part's process. `last` keeps its last lines; `on_line` gets each line as it comes."""
 
     def __init__(
-        self, part: Part, process: asyncio.subprocess.Process, log: LogFile, on_line: Callable[[str], None]
+        self,
+        part: Part,
+        process: asyncio.subprocess.Process,
+        output: asyncio.StreamReader,
+        transport: asyncio.ReadTransport,
+        log: LogFile,
+        on_line: Callable[[str], None],
     ) -> None:
         self._part = part
         self._process = process
+        self._output = output
+        self._transport = transport
         self._log = log
         self._on_line = on_line
         self._swept = False
@@ -66,20 +74,31 @@ class Child:
     async def start(cls, part: Part, log: LogFile, on_line: Callable[[str], None]) -> Child:
         """Start the part's process in a session of its own.
 
-        So that Ctrl-C in the terminal reaches the supervisor alone.
-
-        To be called from the main thread: the kernel ends the process with the thread that started it.
+        So Ctrl-C in the terminal reaches the supervisor alone. To be called from the main thread: the kernel ends the
+        process with the thread that started it.
         """
-        process = await asyncio.create_subprocess_exec(
-            *leashed(part.argv, death_signal=part.death_signal),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            env={**os.environ, **part.env},
-            start_new_session=True,
-            limit=LONGEST_LINE,
+        # A pipe of our own, not asyncio's: with that one `wait` would wait for whoever else holds the pipe open.
+        reading, writing = os.pipe()
+        output = asyncio.StreamReader(limit=LONGEST_LINE)
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(output), os.fdopen(reading, "rb", buffering=0)
         )
-        return cls(part, process, log, on_line)
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *leashed(part.argv, death_signal=part.death_signal),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=writing,
+                stderr=asyncio.subprocess.STDOUT,
+                env={**os.environ, **part.env},
+                start_new_session=True,
+            )
+        except BaseException:
+            transport.close()
+            raise
+        finally:
+            os.close(writing)
+        return cls(part, process, output, transport, log, on_line)
 
     @property
     def pid(self) -> int:
@@ -92,7 +111,9 @@ class Child:
         self.kill()
         self._swept = True
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._pump, DRAIN_SECONDS)
+            await asyncio.wait_for(asyncio.shield(self._pump), DRAIN_SECONDS)
+        self._pump.cancel()
+        self._transport.close()
         return code
 
     async def stop(self) -> None:
@@ -115,11 +136,8 @@ class Child:
             os.killpg(self._process.pid, SIGKILL)
 
     async def _read(self) -> None:
-        stream = self._process.stdout
-        if stream is None:
-            return
         rest = b""
-        while part := await stream.read(LONGEST_LINE):
+        while part := await self._output.read(LONGEST_LINE):
             *lines, rest = (rest + part).split(b"\n")
             # A line without an end would grow for ever.
             if len(rest) > LONGEST_LINE:

@@ -73,17 +73,20 @@ def plan(
     simulate: str | None = None,
     rate: float | None = None,
 ) -> Plan:
-    """Choose the ports and build the table; an address that is given means that its embedded service is left out."""
+    """Choose the ports and build the table; an address that is given means that its embedded service is left out.
+
+    Raises HalfWrittenError before anything starts when an embedded service's data cannot be used.
+    """
     parts: list[Part] = []
-    kafka = None
-    postgres = None
     if kafka_bootstrap_servers is None:
         kafka = EmbeddedKafka(base_dir, preferred_port=KAFKA_PORT)
+        kafka.complete()
         kafka.assign_ports()
         kafka_bootstrap_servers = kafka.bootstrap_servers
         parts.append(_kafka(kafka))
     if database_url is None:
         postgres = EmbeddedPostgres(base_dir, preferred_port=POSTGRES_PORT)
+        postgres.complete()
         postgres.assign_ports()
         database_url = postgres.url
         parts.append(_postgres(postgres))

@@ -144,7 +144,8 @@ class EmbeddedServer(ABC):
         self.make_ready_to_run()
         command = self.prepare_locked()
         state.record(self.base_dir, self.name, state.Service(self.ports, processes.identify(os.getpid())))
-        os.execv(command[0], self.wrapped(command))  # noqa: S606  # the server's own command line, no shell
+        line = self.wrapped(command)
+        os.execv(line[0], line)  # noqa: S606  # the server's own command line, no shell
 
     def wrapped(self, command: list[str]) -> list[str]:
         """Return the command line to become; a server that needs the leash's flags overrides it."""
