@@ -219,7 +219,7 @@ def _continued(
     found = np.zeros(len(asked), np.bool_)
     for back in range(1, RING + 1):
         place = before[asked] - back  # The account's request of this number, counted from 0.
-        prompt = np.where(place < earlier[asked], known[each, place % RING], deepest[asked - back])
+        prompt = np.where(place < earlier[asked], known[each, place % RING], deepest[np.maximum(asked - back, 0)])
         prompt[place < 0] = 0
         found |= (prompt > 0) & (shallower == prompt[:, None]).any(axis=1)
     continued[asked] = found
