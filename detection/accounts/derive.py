@@ -15,6 +15,7 @@ import numpy as np
 
 from detection.columns import FIXED_POINT, RESIDUAL_REGISTERS, RESPONSE_REGISTERS, Flag
 from detection.sketches.hyperloglog import offers
+from detection.state.records import join, take
 from detection.state.rows import RING, SUMS
 
 if TYPE_CHECKING:
@@ -81,18 +82,19 @@ class Derived:
 
     def part(self, chosen: SlotArray) -> Derived:
         """Give some of the requests, by ascending place."""
-        columns = {field.name: getattr(self, field.name)[chosen] for field in fields(self) if field.name != "starts"}
+        columns = {name: getattr(self, name)[chosen] for name in _COLUMNS}
+        columns["events"] = take(self.events, chosen)
         return Derived(starts=np.flatnonzero(np.diff(columns["slots"], prepend=-1)), **columns)
 
     @staticmethod
     def join(pieces: Sequence[Derived]) -> Derived:
         """Put pieces after one another; ``starts`` then marks runs of one account, which may come again."""
-        columns = {
-            field.name: np.concatenate([getattr(piece, field.name) for piece in pieces])
-            for field in fields(Derived)
-            if field.name != "starts"
-        }
+        columns = {name: np.concatenate([getattr(piece, name) for piece in pieces]) for name in _COLUMNS}
+        columns["events"] = join([piece.events for piece in pieces])
         return Derived(starts=np.flatnonzero(np.diff(columns["slots"], prepend=-1)), **columns)
+
+
+_COLUMNS: Final = tuple(field.name for field in fields(Derived) if field.name not in {"events", "starts"})
 
 
 def derive(
@@ -112,24 +114,25 @@ def derive(
     packed = np.sort((slots << 32) | np.arange(count))
     order = packed & 0xFFFFFFFF
     slots = packed >> 32
-    events, offsets = events[order], offsets[order]
+    events, offsets = take(events, order), offsets[order]
     starts = np.flatnonzero(np.diff(slots, prepend=-1))
     segment = np.repeat(np.arange(len(starts)), np.diff(starts, append=count))
-    known = store.rows[slots[starts]]
+    touched = slots[starts]
+    rows = store.rows
     time = np.ascontiguousarray(events["time"])
     flags = np.ascontiguousarray(events["flags"])
-    earlier = known["requests"].astype(np.int64)
+    earlier = rows["requests"][touched].astype(np.int64)
     before = (earlier - starts)[segment] + np.arange(count)
 
     own_hop = time // hop_ms
     hop = np.maximum(own_hop, closed + 1)
     previous = np.empty_like(time)
     previous[1:] = time[:-1]
-    previous[starts] = known["previous_time"]
+    previous[starts] = rows["previous_time"][touched]
     gap = np.where(before > 0, np.abs(time - previous), 0)
 
-    first_seen = np.where(earlier > 0, known["first_seen"], time[starts])
-    created_at = known["created_at"]
+    first_seen = np.where(earlier > 0, rows["first_seen"][touched], time[starts])
+    created_at = rows["created_at"][touched]
     dated = created_at > 0
     # Youth and cohort by first sight mean nothing while the partition itself has only just begun to watch.
     age = time - np.where(dated, created_at, first_seen)[segment]
@@ -139,13 +142,13 @@ def derive(
 
     multi = ((flags >> _MULTI_TURN_BIT) & 1).astype(np.int64)
     so_far = np.cumsum(multi)
-    multi_turns = so_far + (known["multi_turn"] - so_far[starts] + multi[starts])[segment]
+    multi_turns = so_far + (rows["multi_turn"][touched] - so_far[starts] + multi[starts])[segment]
     after = before + 1
     single_turn = (after >= SINGLE_TURN_LEAST) & (SINGLE_TURN_PARTS * multi_turns <= after)
 
     account = np.ascontiguousarray(events["account"])
     named = np.ascontiguousarray(events["organization"])
-    organization = np.where(named > 0, named, known["attributes_organization"][segment])
+    organization = np.where(named > 0, named, rows["attributes_organization"][touched][segment])
     minute = (time // _MINUTE_MS) % _DAY_MINUTES
     turn_places, turn_ranks = offers(np.ascontiguousarray(events["last_turn"]), RESIDUAL_REGISTERS)
     response_places, response_ranks = offers(np.ascontiguousarray(events["response"]), RESPONSE_REGISTERS)
@@ -160,14 +163,14 @@ def derive(
         sums=_sums(events, gap),
         bits=np.unpackbits(flags.view(np.uint8).reshape(count, 4), axis=1, bitorder="little"),
         burst=(before > 0) & (gap < BURST_MS),
-        continued=_continued(events, before, known["prompts"], earlier, segment, multi > 0),
+        continued=_continued(events, before, rows["prompts"], slots, earlier[segment], multi > 0),
         young=young,
         single_turn=single_turn,
         cohort=cohort.astype(np.uint64)[segment],
         first_seen=first_seen[segment],
         created_at=created_at[segment],
-        payment=known["payment"][segment],
-        verified=known["verified"].astype(np.uint8)[segment],
+        payment=rows["payment"][touched][segment],
+        verified=rows["verified"][touched].astype(np.uint8)[segment],
         customer=np.where(organization > 0, organization, account),
         sine=_SINE[minute],
         cosine=_COSINE[minute],
@@ -200,8 +203,8 @@ def _continued(
     events: StructuredArray,
     before: Int64Array,
     prompts: UInt64Array,
+    slots: SlotArray,
     earlier: Int64Array,
-    segment: SlotArray,
     multi: Bools,
 ) -> Bools:
     """Tell which requests hold, before their last message, a whole prompt of the account's last ``RING`` requests."""
@@ -211,12 +214,12 @@ def _continued(
         return continued
     deepest = np.ascontiguousarray(events["boundaries"][:, -1])
     shallower = events["boundaries"][asked, :-1]
-    account = segment[asked]
+    known = prompts[slots[asked]]
+    each = np.arange(len(asked))
     found = np.zeros(len(asked), np.bool_)
     for back in range(1, RING + 1):
         place = before[asked] - back  # The account's request of this number, counted from 0.
-        in_row = place < earlier[account]
-        prompt = np.where(in_row, prompts[account, place % RING], deepest[asked - back])
+        prompt = np.where(place < earlier[asked], known[each, place % RING], deepest[np.maximum(asked - back, 0)])
         prompt[place < 0] = 0
         found |= (prompt > 0) & (shallower == prompt[:, None]).any(axis=1)
     continued[asked] = found

@@ -15,6 +15,7 @@ from detection.detectors.tail import DirectionalTail
 from detection.features.accounts import NAMES, account_features
 from detection.ids import digest_hex, rfc3339, to_hex
 from detection.outcomes import Evidence, Finding, Member
+from detection.state.records import take
 
 if TYPE_CHECKING:
     from detection.accounts.derive import Derived
@@ -86,7 +87,7 @@ class MilestoneLane:
             self._score(store, piece, at, milestone)
 
     def _score(self, store: RowStore, piece: Derived, at: SlotArray, milestone: int) -> None:
-        rows = store.rows[piece.slots[at]]
+        rows = take(store.rows, piece.slots[at])
         matrix = account_features(rows)
         customers = piece.customer[at]
         if self._collect:

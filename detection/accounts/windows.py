@@ -8,6 +8,7 @@ import numpy as np
 
 from detection.detectors.half_space_trees import HalfSpaceTrees
 from detection.features.accounts import NAMES, account_features, scaled
+from detection.state.records import take
 from detection.state.rows import PANES
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def close_hop(store: RowStore, forest: HalfSpaceTrees, hop: int, learn_gap_hops:
     rows = store.rows
     active = np.flatnonzero(rows["pane_hop"][:, pane] == hop)
     active = active[np.argsort(rows["account"][active])]
-    held = rows[active]
+    held = take(rows, active)
     windows = np.zeros(len(active), WINDOW)
     if not len(active):
         return windows

@@ -52,6 +52,10 @@ class Reference(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             if len(table) not in {0, len(LEVELS)} or list(table) != sorted(table):
                 raise ValueError(f"the quantiles of {name} are not {len(LEVELS)} sorted values")
 
+    def __repr__(self) -> str:
+        # Some 3,000 numbers would drown whatever quotes it.
+        return f"Reference({len(self.names)} features of {self.count} subjects)"
+
     def expected(self, name: str) -> float:
         """Give the honest median of a feature; 0.0 where none had a value."""
         table = self.quantiles[self.names.index(name)]

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detection.ids import to_hex
+from detection.state.records import take
 from detection.state.rows import ACCOUNT_ROW, VERSION, WIDTH, offset_of, read_rows
 
 if TYPE_CHECKING:
@@ -108,9 +109,8 @@ class RowStore:
     def take_dirty(self) -> tuple[list[bytes], list[bytes]]:
         """Give keys (16 hexadecimal digits) and bytes of the rows changed since the last call, in order of account."""
         changed = np.flatnonzero(self._dirty[: len(self._slots)])
-        rows = self.rows[changed]
         self._dirty[changed] = False
-        rows = rows[np.argsort(rows["account"])]
+        rows = take(self.rows, changed[np.argsort(self.rows["account"][changed])])
         raw = rows.tobytes()
         keys = [to_hex(account).encode() for account in rows["account"].tolist()]
         return keys, [raw[start : start + WIDTH] for start in range(0, len(raw), WIDTH)]
