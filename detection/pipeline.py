@@ -19,6 +19,7 @@ from detection.pools.step import PoolsStep
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from detection.accounts.lane import MilestoneVectors
     from detection.accounts.step import AccountsOutcome
     from detection.columns import Int64Array, StructuredArray
     from detection.config import DetectionConfig
@@ -40,13 +41,17 @@ class LocalPipeline:
     def __init__(self, config: DetectionConfig, references: References | None, partitions: int) -> None:
         self._config = config
         self._partitions = partitions
-        self._accounts = [AccountsStep(config, references, place) for place in range(partitions)]
+        self._accounts = [
+            AccountsStep(config, references, place, collect=references is None) for place in range(partitions)
+        ]
         self._pools = [PoolsStep(config, references, place, partitions) for place in range(partitions)]
         self._incidents = IncidentsStep(config, partitions, partitions)
         self._blocks = [0] * partitions  # Offset of the next contribution block of each pools partition.
         self._offsets = [0] * partitions  # Offset of the next record of each accounts partition.
+        self._told = [0] * partitions  # Offset of the next attributes record of each accounts partition.
         self._latest_ms = -1
         self.findings: dict[str, int] = {}  # By lane.
+        self.account_vectors: list[MilestoneVectors] = []
         self.pool_vectors: list[PoolVector] = []
         self.late = 0
 
@@ -62,7 +67,9 @@ class LocalPipeline:
 
     def attributes(self, partition: int, attributes: StructuredArray) -> None:
         """Take ``ATTRIBUTES`` rows of accounts that belong to this partition; give them before the events."""
-        self._accounts[partition].apply_attributes(attributes)
+        first = self._told[partition]
+        self._told[partition] += len(attributes)
+        self._accounts[partition].apply_attributes(attributes, np.arange(first, first + len(attributes)))
 
     def feed(self, partition: int, events: StructuredArray, offsets: Int64Array | None = None) -> list[Alert]:
         """Take ``EVENT`` rows in the partition's order and give the alerts that became complete."""
@@ -102,6 +109,7 @@ class LocalPipeline:
         outcome = self._accounts[partition].take()
         self._tell(outcome.findings)
         self.late += outcome.late
+        self.account_vectors += outcome.vectors
         self._shuffle(partition, outcome)
         self._incidents.closed("accounts", partition, outcome.closed_hop)
         return self._incidents.take()

@@ -215,9 +215,14 @@ def decode_attributes(values: Sequence[bytes]) -> tuple[StructuredArray, Int64Ar
             rejects.append(Reject(index, *_name_invalid(str(error))))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             rejects.append(Reject(index, "not_json", "the record is not JSON"))
+    return attribute_columns(rows), np.array(kept, np.int64), rejects
+
+
+def attribute_columns(rows: Sequence[AccountAttributes]) -> StructuredArray:
+    """Turn decoded attributes into ``ATTRIBUTES`` columns; shape ``(len(rows),)``."""
     columns = np.zeros(len(rows), ATTRIBUTES)
     columns["created_at"] = [row.created_at_unix_ms for row in rows]
     columns["verified"] = [row.verified for row in rows]
     for name in ("account", "organization", "payment", "signup_network"):
         columns[name] = from_hex([getattr(row, name) or _ABSENT for row in rows])
-    return columns, np.array(kept, np.int64), rejects
+    return columns

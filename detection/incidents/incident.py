@@ -1,12 +1,13 @@
 """One incident: what was found, who is in its core, who is named, and the alert that it makes.
 
-The core are the customers whose membership rests on strong evidence of their own; only the core draws further pools in.
-Named members may be more. A pool of young customers never extends a core: a launch or a class is young as well.
+The core are the customers chosen by the pool that founded the incident, and those of pools that mostly lie inside it
+who have strong evidence of their own; only the core draws further pools in. Members may be more. A pool of young
+customers never extends a core: a launch or a class is young as well.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -23,6 +24,9 @@ from detection.outcomes import (
 )
 from detection.policy.severity import confidence_of, severity_of
 
+if TYPE_CHECKING:
+    from detection.config import IncidentPolicy
+
 CORE_STRENGTH: Final = 0.5
 COHESION: Final = 0.5  # A pool may extend a core that holds at least this share of the pool's customers.
 _COHORT: Final = "cohort"
@@ -38,9 +42,11 @@ class Incident(msgspec.Struct, kw_only=True):
     subject_kind: SubjectKind
     subject: str
     last_hop: int
+    raised_hop: int = -1
     revision: int = 0
     raised_time: str = ""
     raised_members: int = 0
+    raised_named: int = 0
     raised_score: float = 0.0
     raised_kind: AlertKind = "alert"
     core: set[str] = set()  # Customers.
@@ -53,11 +59,9 @@ class Incident(msgspec.Struct, kw_only=True):
         alone = len(finding.members) == 1  # A claim of its own about one account.
         customers = {member.customer for member in members}
         cohesion = len(customers & self.core) / len(customers) if customers and self.core else 0.0
-        if not self.findings or finding.subject == self.subject or alone:
-            cohesion = 1.0
-        elif group_of(finding) == _COHORT:
-            cohesion = 0.0
-        if cohesion >= COHESION:
+        if not self.findings or finding.subject == self.subject:
+            self.core |= customers
+        elif alone or (cohesion >= COHESION and group_of(finding) != _COHORT):
             self.core |= {member.customer for member in members if member.strength >= CORE_STRENGTH}
         for member in members:
             self._name(member, inside=member.customer in self.core)
@@ -78,6 +82,11 @@ class Incident(msgspec.Struct, kw_only=True):
         """Number of customers named."""
         return len({member.customer for member in self.members.values()})
 
+    @property
+    def named(self) -> int:
+        """Number of accounts named with a strength of one half or more."""
+        return sum(member.strength >= CORE_STRENGTH for member in self.members.values())
+
     def kind(self, verified_share: float) -> AlertKind:
         """Ask where the evidence cannot tell a firm from a harvest: mostly verified, or held by a network alone."""
         total = sum(finding.requests for finding in self.findings.values())
@@ -87,22 +96,26 @@ class Incident(msgspec.Struct, kw_only=True):
         pools = [group_of(finding) for finding in self.findings.values() if finding.family]
         return "verification_request" if pools and set(pools) == {_NETWORK} else "alert"
 
-    def grew(self, growth: float, verified_share: float) -> bool:
-        """Tell whether a raised incident has something new to say."""
+    def grew(self, policy: IncidentPolicy, hop_ms: int) -> bool:
+        """Tell whether a raised incident has something new to say after its last finding."""
+        growth = policy.growth
+        stale = (self.last_hop - self.raised_hop) * hop_ms >= policy.refresh_ms
         return (
-            len(self.members) >= growth * self.raised_members
+            (stale and self.named > self.raised_named)
+            or len(self.members) >= growth * self.raised_members
+            or self.named >= max(growth * self.raised_named, 1)
             or self.ratio >= growth * self.raised_score
-            or self.kind(verified_share) != self.raised_kind
+            or self.kind(policy.verified_share) != self.raised_kind
         )
 
-    def alert(self, time: str, verified_share: float, config_version: str) -> Alert:
-        """Make the next revision; ``time`` is the end of the hop, RFC 3339."""
+    def alert(self, hop: int, time: str, verified_share: float, config_version: str) -> Alert:
+        """Make the next revision; ``time`` is the end of ``hop``, RFC 3339."""
         strongest = self.strongest
         if strongest is None:
             raise ValueError(f"the incident {self.alert_id} has no finding")
         self.revision += 1
-        self.raised_time = self.raised_time or time
-        self.raised_members, self.raised_score = len(self.members), self.ratio
+        self.raised_hop, self.raised_time = hop, self.raised_time or time
+        self.raised_members, self.raised_named, self.raised_score = len(self.members), self.named, self.ratio
         self.raised_kind = self.kind(verified_share)
         groups = {group_of(finding) for finding in self.findings.values()}
         members = [self.members[account] for account in sorted(self.members)]

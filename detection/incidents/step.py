@@ -1,7 +1,7 @@
 """The incidents job's step: findings in, alerts out. An incident is one alert that grows, never a storm.
 
 Findings wait until every partition of the accounts and the pools job has closed their hop, then they are taken by
-score, family and subject: the order of arrival, redelivery and restarts cannot change an alert. Incidents are never
+score, lane and family: the order of arrival, redelivery and restarts cannot change an alert. Incidents are never
 merged with each other, so that no honest crowd can become the bridge between two.
 """
 
@@ -140,15 +140,15 @@ class IncidentsStep:
         self._forget_quiet(hop)
         findings = self._waiting.pop(hop, {}).values()
         touched: dict[str, None] = {}
-        for finding in sorted(findings, key=lambda f: (-f.score / f.threshold, f.lane, f.family, f.subject)):
+        for finding in sorted(findings, key=lambda f: (-f.score / f.threshold, f.lane, f.family, f.finding_id)):
             incident = self._place(finding)
             if incident is not None:
                 touched[incident.alert_id] = None
         time = rfc3339((hop + 1) * self._hop_ms)
         for alert_id in touched:
             incident = self._incidents[alert_id]
-            if incident.revision and incident.grew(self._policy.growth, self._policy.verified_share):
-                self._raise(incident, time)
+            if incident.revision and incident.grew(self._policy, self._hop_ms):
+                self._raise(incident, hop, time)
         self._raise_new(hop, time)
 
     def _place(self, finding: Finding) -> Incident | None:
@@ -196,11 +196,11 @@ class IncidentsStep:
         new = [incident for incident in self._incidents.values() if not incident.revision]
         new.sort(key=lambda incident: (-incident.ratio, incident.alert_id))
         for incident in new[: max(self._policy.alerts_per_hour - self._budget_used, 0)]:
-            self._raise(incident, time)
+            self._raise(incident, hop, time)
             self._budget_used += 1
 
-    def _raise(self, incident: Incident, time: str) -> None:
-        self._alerts.append(incident.alert(time, self._policy.verified_share, self._config.version))
+    def _raise(self, incident: Incident, hop: int, time: str) -> None:
+        self._alerts.append(incident.alert(hop, time, self._policy.verified_share, self._config.version))
 
     def _forget_quiet(self, hop: int) -> None:
         limit = hop - self._policy.quiet_ms // self._hop_ms

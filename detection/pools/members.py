@@ -27,7 +27,7 @@ _LEAST_SD: Final = 0.15  # Nats; a core that agrees to the last digit must not m
 _GATES: Final = 3  # The first columns of ``_profile`` decide; the others shade the strength.
 _BACKGROUND: Final = 3.0  # Strangers vary about the core's centre three times as widely as the core does.
 _AGREEMENT: Final = 0.5  # The profile's columns are correlated: six of them weigh as three.
-_FULL_EVIDENCE: Final = 4.0  # Requests at which a customer's own evidence counts half.
+_HALF_EVIDENCE: Final = 3.0  # Requests at which a customer's own evidence counts half.
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ def choose(members: StructuredArray, lane: PoolLane, confidence: float) -> Core:
     ratio = np.log(_BACKGROUND) - deviations**2 / 2.0 * (1.0 - _BACKGROUND**-2)
     odds = _AGREEMENT * ratio.sum(axis=1)
     typical = 1.0 / (1.0 + np.exp(-np.clip(odds, -30.0, 30.0)))
-    evidence = requests / (requests + _FULL_EVIDENCE)
+    evidence = requests / (requests + _HALF_EVIDENCE)
     strength = np.where(named, confidence * typical * np.sqrt(share) * evidence, 0.0)
     return Core(named, strength, whole=bool(named.sum() >= lane.core_share * len(members)))
 

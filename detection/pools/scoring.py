@@ -101,7 +101,9 @@ class PoolScorer:
         threshold = self._config.pools.threshold
         ends = np.append(batch.starts[1:], len(batch.members))
         alike = addends[:, _EXCHANGEABLE].sum(axis=1)
-        for place in np.flatnonzero((scores >= threshold) & (alike >= _EXCHANGEABLE_SHARE * scores)).tolist():
+        for place in np.flatnonzero(
+            (np.round(scores, 4) >= threshold) & (alike >= _EXCHANGEABLE_SHARE * scores)
+        ).tolist():
             members = batch.members[batch.starts[place] : ends[place]]
             # Half sure at the threshold; sure at a few times of it.
             confidence = 1.0 - 2.0 ** -float(scores[place] / threshold)

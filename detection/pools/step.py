@@ -173,7 +173,7 @@ class PoolsStep:
             families = rows["family"][order[starts[np.searchsorted(pools, fresh)]]]
             self._store.admit(fresh, families, hop)
             self._admitted += len(fresh)
-            admitted |= np.isin(pools, fresh)
+            admitted[np.searchsorted(pools, fresh)] = True
         members = rows[order[np.repeat(admitted, np.diff(starts, append=len(keys)))]]
         if len(members):
             self._score(hop, self._store.merge(hop, merge_rows(members)))

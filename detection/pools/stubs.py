@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from detection.pools.hop import group_starts
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -48,16 +50,18 @@ class Stubs:
         return self._forget()
 
     def observe(self, hop: int, pairs: StructuredArray) -> UInt64Array:
-        """Add one hop's distinct pairs; give the pools that have enough customers now. Those leave the table."""
-        touched = np.unique(pairs["pool"])
-        mine = np.isin(self._pairs["pool"], touched) if len(self._pairs) else np.empty(0, bool)
+        """Add one hop's pairs, distinct, sorted and not none; give the pools that have enough customers now.
+
+        Those leave the table. They come in the order of keys.
+        """
+        mine = _among(self._pairs["pool"], pairs["pool"])
         merged, hops = _newest(
             np.concatenate([self._pairs[mine], pairs]),
             np.concatenate([self._hops[mine], np.full(len(pairs), hop, np.int64)]),
         )
-        pools, counts = np.unique(merged["pool"], return_counts=True)
-        admitted: UInt64Array = pools[counts >= self._minimum]
-        stay = ~np.isin(merged["pool"], admitted)
+        starts = group_starts(merged["pool"])
+        admitted: UInt64Array = merged["pool"][starts[np.diff(starts, append=len(merged)) >= self._minimum]]
+        stay = ~_among(merged["pool"], admitted)
         self._replace(mine, merged[stay], hops[stay])
         return admitted
 
@@ -76,16 +80,17 @@ class Stubs:
                 np.concatenate([self._pairs, pairs]), np.concatenate([self._hops, np.full(len(pairs), hop, np.int64)])
             )
         if len(admitted):
-            stay = ~np.isin(self._pairs["pool"], admitted)
+            stay = ~_among(self._pairs["pool"], admitted)
             self._pairs, self._hops = self._pairs[stay], self._hops[stay]
 
     def _forget(self) -> int:
         keep = self._hops > self.floor
         if keep.all():
             return 0
-        gone = np.unique(self._pairs["pool"][~keep])
+        gone = self._pairs["pool"][~keep]
+        gone = gone[group_starts(gone)]
         self._pairs, self._hops = self._pairs[keep], self._hops[keep]
-        return int(len(gone) - np.isin(gone, self._pairs["pool"]).sum())
+        return int(len(gone) - _among(gone, self._pairs["pool"]).sum())
 
     def _replace(self, mine: BoolArray, pairs: StructuredArray, hops: Int64Array) -> None:
         rest, rest_hops = self._pairs[~mine], self._hops[~mine]
@@ -93,6 +98,15 @@ class Stubs:
         places = np.searchsorted(rest["pool"], pairs["pool"])
         self._pairs = np.insert(rest, places, pairs)
         self._hops = np.insert(rest_hops, places, hops)
+
+
+def _among(pools: UInt64Array, listed: UInt64Array) -> BoolArray:
+    """Tell which pools stand in a sorted list."""
+    if not len(listed):
+        return np.zeros(len(pools), bool)
+    place = np.minimum(np.searchsorted(listed, pools), len(listed) - 1)
+    found: BoolArray = listed[place] == pools
+    return found
 
 
 def _newest(pairs: StructuredArray, hops: Int64Array) -> tuple[StructuredArray, Int64Array]:

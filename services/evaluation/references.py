@@ -1,0 +1,53 @@
+"""References from honest traffic: the vectors that a recording run collects, one table for each stratum.
+
+The traffic must be honest, or the harvest in it becomes the norm: references are made on purpose, read by a person, and
+never while they are in use. Pool strata are written at every width, so that a narrow one with too few pools has a wider
+one to fall back on.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from detection.features.catalogue import ACCOUNT_FEATURES
+
+from detection.detectors.reference import References, build
+from detection.pools.scoring import LEAST_ROWS, SCORED_DIRECTIONS, SCORED_NAMES, strata
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from detection.accounts.lane import MilestoneVectors
+
+    from detection.columns import Float64Array
+    from detection.pools.scoring import PoolVector
+
+LEAST_ACCOUNTS: Final = 60
+_ACCOUNT_NAMES: Final = tuple(feature.name for feature in ACCOUNT_FEATURES)
+_ACCOUNT_DIRECTIONS: Final = tuple(feature.direction for feature in ACCOUNT_FEATURES)
+
+
+def build_references(version: str, accounts: Iterable[MilestoneVectors], pools: Iterable[PoolVector]) -> References:
+    """Make references of every milestone with 60 honest accounts or more, and every stratum with 60 pool scorings."""
+    rows: dict[str, list[Float64Array]] = defaultdict(list)
+    for vector in pools:
+        for name in strata(vector.group, vector.band):
+            rows[name].append(vector.values)
+    milestones: dict[int, list[Float64Array]] = defaultdict(list)
+    for seen in accounts:
+        milestones[seen.milestone].append(seen.matrix)
+    return References(
+        version=version,
+        accounts={
+            milestone: build(_ACCOUNT_NAMES, _ACCOUNT_DIRECTIONS, np.concatenate(parts))
+            for milestone, parts in sorted(milestones.items())
+            if sum(map(len, parts)) >= LEAST_ACCOUNTS
+        },
+        pools={
+            name: build(SCORED_NAMES, SCORED_DIRECTIONS, np.array(values))
+            for name, values in sorted(rows.items())
+            if len(values) >= LEAST_ROWS
+        },
+    )

@@ -1,0 +1,38 @@
+"""An evaluation as tables on a terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from services.evaluation.truth import Evaluation
+
+
+def tell_evaluation(judged: Evaluation, console: Console) -> None:
+    """Print one row for each campaign, then what was found and what it cost honest accounts."""
+    table = Table("campaign", "recipe", "accounts", "found", "named", "hours to alert", "requests after alert")
+    for one in judged.campaigns:
+        hours = "-" if one.hours_to_alert is None else f"{one.hours_to_alert:.2f}"
+        after = "-" if one.requests_after_share is None else f"{one.requests_after_share:.0%}"
+        found = "yes" if one.found else "no"
+        table.add_row(one.campaign, one.recipe, str(one.accounts), found, f"{one.named_share:.0%}", hours, after)
+    console.print(table)
+    facts = Table("figure", "value", show_header=False)
+    facts.add_row("campaigns found", f"{judged.campaigns_found} of {len(judged.campaigns)}")
+    facts.add_row("attack accounts named", f"{judged.attack_accounts_named_share:.1%} of {judged.attack_accounts:,}")
+    precision = "-" if judged.named_precision is None else f"{judged.named_precision:.1%}"
+    facts.add_row("named accounts that are attackers", precision)
+    facts.add_row(
+        "honest accounts named",
+        f"{judged.honest_accounts_named:,} of {judged.honest_accounts:,} ({judged.honest_named_share:.2%})",
+    )
+    for recipe, count in judged.honest_named_by_recipe.items():
+        facts.add_row(f"  {recipe}", str(count))
+    facts.add_row("alerts", str(judged.alerts))
+    facts.add_row("false incidents", f"{judged.false_incidents} ({judged.false_incidents_per_day:.2f} a day)")
+    facts.add_row("verification requests to honest customers", str(judged.false_verification_requests))
+    console.print(facts)
