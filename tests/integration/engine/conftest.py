@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import subprocess
@@ -14,11 +15,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import pytest
-from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 WORKER = Path(__file__).with_name("counting_worker.py")
 ROOT = Path(__file__).parents[3]
@@ -67,6 +68,11 @@ class Trial:
     def send(self, key: bytes | None, value: bytes, *, topic: str = "in", partition: int = -1) -> None:
         self.producer.produce(f"{self.prefix}-{topic}", value, key, partition)
         self.producer.poll(0)
+
+    def delete(self, topic: str) -> None:
+        name = f"{self.prefix}-{topic}"
+        admin = AdminClient({"bootstrap.servers": self.servers})
+        admin.delete_topics([name])[name].result()
 
     def spawn(self, index: int = 0, **environment: str) -> subprocess.Popen[bytes]:
         self.spawned += 1
@@ -147,12 +153,22 @@ class Trial:
         self.stop()
 
     def caught_up(self) -> bool:
-        admin = Consumer({"bootstrap.servers": self.servers, "group.id": f"stillwatch-{self.prefix}"})
+        consumer = Consumer(
+            {
+                "bootstrap.servers": self.servers,
+                "group.id": f"stillwatch-{self.prefix}",
+                "isolation.level": "read_uncommitted",
+            }
+        )
         places = [TopicPartition(f"{self.prefix}-in", number) for number in range(PARTITIONS)]
-        committed = admin.committed(places, timeout=10)
-        ends = [admin.get_watermark_offsets(place, timeout=10)[1] for place in places]
-        admin.close()
-        return all(place.offset == end or (end == 0) for place, end in zip(committed, ends, strict=True))
+        try:
+            committed = consumer.committed(places, timeout=10)
+            ends = [consumer.get_watermark_offsets(place, timeout=10)[1] for place in places]
+        except KafkaException:
+            return False  # The broker may be away, or about to decide a transaction.
+        finally:
+            consumer.close()
+        return all(place.offset == end or end == 0 for place, end in zip(committed, ends, strict=True))
 
     def stop(self) -> None:
         for worker in self.workers.values():
@@ -229,7 +245,16 @@ class Trial:
 
 
 @pytest.fixture
-def trial(kafka: Any, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Trial]:
-    made = Trial(kafka.bootstrap_servers, f"trial-{os.getpid()}-{abs(hash(request.node.nodeid)) % 10**8}", tmp_path)
-    yield made
-    made.kill_all()
+def make_trial(kafka: Any, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[str], Trial]]:
+    made: list[Trial] = []
+
+    def make(name: str, servers: str = "") -> Trial:
+        logs = tmp_path / name
+        logs.mkdir()
+        number = hashlib.blake2b(f"{request.node.nodeid} {name} {tmp_path}".encode(), digest_size=4).hexdigest()
+        made.append(Trial(servers or kafka.bootstrap_servers, f"trial-{number}", logs))
+        return made[-1]
+
+    yield make
+    for trial in made:
+        trial.kill_all()
