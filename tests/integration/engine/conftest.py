@@ -1,4 +1,4 @@
-"""The engine's trials: topics and workers of a counting job, an independent oracle, and readers of what is committed."""
+"""The engine's trials: topics and workers of a counting job, an independent oracle, readers of what is committed."""
 
 from __future__ import annotations
 
@@ -115,17 +115,15 @@ class Trial:
         left = {number for number, end in ends.items() if end}
         while left:
             for message in consumer.consume(5_000, 0.1):
-                error = message.error()
+                error, partition, offset = message.error(), message.partition(), message.offset()
+                assert partition is not None
+                assert offset is not None
                 if error is None:
-                    records.append(
-                        Record(
-                            message.partition(), message.offset(), message.key(), message.value(), message.timestamp()[1]
-                        )
-                    )
+                    records.append(Record(partition, offset, message.key(), message.value(), message.timestamp()[1]))
                 elif error.code() == KafkaError._PARTITION_EOF:
                     # An open transaction ends the log early for committed readers: wait for its outcome.
-                    if message.offset() >= ends[message.partition()]:
-                        left.discard(message.partition())
+                    if offset >= ends[partition]:
+                        left.discard(partition)
                 else:
                     raise AssertionError(error)
         consumer.close()
@@ -168,7 +166,7 @@ class Trial:
             return False  # The broker may be away, or about to decide a transaction.
         finally:
             consumer.close()
-        return all(place.offset == end or end == 0 for place, end in zip(committed, ends, strict=True))
+        return all(end in {place.offset, 0} for place, end in zip(committed, ends, strict=True))
 
     def stop(self) -> None:
         for worker in self.workers.values():
@@ -188,7 +186,9 @@ class Trial:
 
     def expected(self) -> tuple[list[list[Any]], dict[tuple[int, str], list[int]]]:
         """Say by hand, from the source log alone, which outputs and totals there must be; needs attributes first."""
-        weights = {record.key: json.loads(record.value or b"")["weight"] for record in self.read(f"{self.prefix}-attributes")}
+        weights = {
+            record.key: json.loads(record.value or b"")["weight"] for record in self.read(f"{self.prefix}-attributes")
+        }
         outputs: list[list[Any]] = []
         totals: dict[tuple[int, str], list[int]] = {}
         for number in range(PARTITIONS):
@@ -230,7 +230,9 @@ class Trial:
                 row = json.loads(record.value or b"")
                 rows[record.partition, record.key.decode()] = [row["n"], row["sum"], row["late"]]
         attributes_only = {place for place, row in rows.items() if row[0] == 0}
-        wrong = {place for place in totals.keys() | (rows.keys() - attributes_only) if totals.get(place) != rows.get(place)}
+        wrong = {
+            place for place in totals.keys() | (rows.keys() - attributes_only) if totals.get(place) != rows.get(place)
+        }
         return {
             "outputs": len(outputs),
             "lost": sum((want - seen).values()),

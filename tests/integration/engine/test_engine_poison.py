@@ -31,7 +31,9 @@ def test_invalid_records_become_letters_and_the_rest_counts(make_trial: Callable
         for record in trial.read(f"{trial.prefix}-in")
         if record.value == b"secret words"
     }
-    assert {(letter["partition"], letter["offset"], letter["size"], letter["time_unix_ms"]) for letter in letters} == bad
+    assert {
+        (letter["partition"], letter["offset"], letter["size"], letter["time_unix_ms"]) for letter in letters
+    } == bad
     assert len(letters) == 60
     assert {letter["reason"] for letter in letters} == {"not_json"}
     assert "secret" not in json.dumps(letters) + trial.log_text()
