@@ -13,10 +13,11 @@ from detection.outcomes import SourceClosed
 from detection.pools.routing import split_rows
 from schemas.account_window import AccountWindow
 from schemas.contributions import encode_blocks
-from schemas.finding import encode_finding
+from schemas.headers import binary_headers
 from schemas.request_event import Heartbeat
 from schemas.topics import ACCOUNT_ATTRIBUTES, ACCOUNT_WINDOWS, ACCOUNTS_STATE, FINDINGS, POOL_CONTRIBUTIONS, REQUESTS
 from stream_jobs.accounts.reading import read_attributes, read_requests
+from stream_jobs.engine.findings import finding_output
 from stream_jobs.engine.job import Heartbeats, Job, Output, Processed, Source, TaskStatus
 
 if TYPE_CHECKING:
@@ -100,13 +101,13 @@ class AccountsTask:
                     Output(POOL_CONTRIBUTIONS.name, block, partition=place)
                     for block in encode_blocks(self._step.partition, closed, told, rows)
                 ]
-        outputs += [Output(ACCOUNT_WINDOWS.name, *_window(row, self._clocking.hop_ms)) for row in outcome.windows]
+        outputs += [_window(row, self._clocking.hop_ms) for row in outcome.windows]
         for finding in outcome.findings:
             self._findings[finding.lane, finding.detector] += 1
-            outputs.append(Output(FINDINGS.name, encode_finding(finding), finding.subject.encode(), 0))
+            outputs.append(finding_output(finding, "accounts", self._clocking.hop_ms))
         if closed > told:
             record = SourceClosed(job="accounts", partition=self._step.partition, hop=closed)
-            outputs.append(Output(FINDINGS.name, encode_finding(record), None, 0))
+            outputs.append(finding_output(record, "accounts", self._clocking.hop_ms))
             self._told = closed
         return outputs
 
@@ -124,8 +125,8 @@ class AccountsTask:
         return TaskStatus(self._step.accounts, closed_ms, late=self._late, findings=self._findings)
 
 
-def _window(row: StructuredArray, hop_ms: int) -> tuple[bytes, bytes]:
-    """Give value and key of one account's closed hop."""
+def _window(row: StructuredArray, hop_ms: int) -> Output:
+    """Write one account's closed hop."""
     account, organization = to_hex(int(row["account"])), int(row["organization"])
     hop = int(row["hop"])
     window = AccountWindow(
@@ -141,4 +142,5 @@ def _window(row: StructuredArray, hop_ms: int) -> tuple[bytes, bytes]:
         score=float(row["score"]),
         late=int(row["late"]),
     )
-    return _json.encode(window), account.encode()
+    headers = binary_headers(window, "stillwatch/accounts", window.hop_end_unix_ms)
+    return Output(ACCOUNT_WINDOWS.name, _json.encode(window), account.encode(), headers=headers)

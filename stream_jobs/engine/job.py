@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from detection.columns import Int64Array
     from schemas.dead_letter import Reason
+    from schemas.headers import Headers
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ class Output:
     value: bytes
     key: bytes | None = None
     partition: int | None = None
+    headers: Headers | None = None
 
 
 @dataclass(frozen=True, slots=True)

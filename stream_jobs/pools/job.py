@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from detection.outcomes import SourceClosed
 from detection.pools.step import PoolsStep
 from schemas.contributions import decode_block
-from schemas.finding import encode_finding
 from schemas.topics import FINDINGS, POOL_CONTRIBUTIONS, POOLS_STATE, REQUESTS
+from stream_jobs.engine.findings import finding_output
 from stream_jobs.engine.job import Job, Output, Processed, Source, TaskStatus
 
 if TYPE_CHECKING:
@@ -68,10 +68,10 @@ class PoolsTask:
         outputs: list[Output] = []
         for finding in outcome.findings:
             self._findings[finding.lane, finding.detector] += 1
-            outputs.append(Output(FINDINGS.name, encode_finding(finding), finding.subject.encode(), 0))
+            outputs.append(finding_output(finding, "pools", self._hop_ms))
         if outcome.closed_hop > self._told:
             record = SourceClosed(job="pools", partition=self._step.partition, hop=outcome.closed_hop)
-            outputs.append(Output(FINDINGS.name, encode_finding(record), None, 0))
+            outputs.append(finding_output(record, "pools", self._hop_ms))
             self._told = outcome.closed_hop
         return outputs
 
