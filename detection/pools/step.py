@@ -92,6 +92,11 @@ class PoolsStep:
         """Rows by kind, for metrics."""
         return {"stubs": len(self._stubs), "pools": len(self._store.pools), "members": len(self._store.members)}
 
+    @property
+    def holder(self) -> int:
+        """The source that holds the time back: the lowest of those that closed least, for metrics."""
+        return self._sources.index(min(self._sources))
+
     def add(self, source: int, rows: StructuredArray, closed_hop: int, offset: int) -> None:
         """Take one contribution block; ``closed_hop`` counts once its rows are in. Offsets ascend, holes are fine."""
         if offset <= self.applied:

@@ -10,7 +10,7 @@ loaded with the rows of the last checkpoint, and sees the records after it again
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from detection.columns import Int64Array
     from schemas.dead_letter import Reason
+    from schemas.headers import Headers
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ class Output:
     value: bytes
     key: bytes | None = None
     partition: int | None = None
+    headers: Headers | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +71,14 @@ class Processed:
 
 @dataclass(frozen=True, slots=True)
 class TaskStatus:
-    """For metrics only. ``late`` and ``evictions`` count since the task was made."""
+    """For metrics only. Counts are since the task was made."""
 
     rows: int
     closed_ms: int | None = None  # Event time up to which the task has closed its panes.
     holder: str | None = None  # The source that holds the time back, where there are several.
     late: int = 0
     evictions: int = 0
+    findings: Mapping[tuple[str, str], int] = field(default_factory=dict)  # By lane and detector.
 
 
 class Task(Protocol):
@@ -99,7 +102,7 @@ class Task(Protocol):
     def take(self) -> list[Output]:
         """Give the outputs since the last call, in the order in which they are to be sent."""
 
-    def dirty(self) -> tuple[list[bytes], list[bytes | None]]:
+    def dirty(self) -> tuple[list[bytes], Sequence[bytes | None]]:
         """Give keys and values of the rows changed since the last call; None deletes a row."""
 
     def meta(self) -> bytes:
@@ -134,12 +137,13 @@ class Heartbeats:
 class Job:
     """A job of the engine. The group shares out the first source's partitions; the others go along by number.
 
-    ``make_task`` takes the partition number and the partition count of every source and sink.
+    ``others`` are the topics that it writes to, and those whose partition count it needs. ``make_task`` takes the
+    partition number, and the partition counts of all topics named here.
     """
 
     name: str
     sources: tuple[Source, ...]
-    sinks: tuple[str, ...]
+    others: tuple[str, ...]
     state_topic: str
     make_task: Callable[[int, Mapping[str, int]], Task]
     heartbeats: Heartbeats | None = None

@@ -27,7 +27,7 @@ def read_widths(base: ClientConfig, job: Job) -> dict[str, int]:
     """
     present = _partition_counts(base)
     alike = [*(source.topic for source in job.sources), job.state_topic]
-    needed = [*alike, *job.sinks, DEAD_LETTERS]
+    needed = [*alike, *job.others, DEAD_LETTERS]
     missing = sorted(set(needed) - present.keys())
     if missing:
         raise LayoutError(f"no topic {', '.join(missing)}")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from schemas.dead_letter import DeadLetter
+from schemas.headers import binary_headers
 from stream_jobs.engine.job import Output
 from stream_jobs.engine.layout import DEAD_LETTERS
 
@@ -33,4 +34,5 @@ def make_letter(job: str, batch: Batch, rejection: Rejection) -> DeadLetter:
 
 def encode_letter(letter: DeadLetter) -> Output:
     """Write it as a record, keyed by its topic."""
-    return Output(DEAD_LETTERS, _encoder.encode(letter), letter.topic.encode())
+    headers = binary_headers(letter, f"stillwatch/{letter.job}", letter.time_unix_ms)
+    return Output(DEAD_LETTERS, _encoder.encode(letter), letter.topic.encode(), headers=headers)

@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from confluent_kafka import Consumer, IsolationLevel, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # public, but not in __all__
+from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from services.telemetry.logs import get_logger
 from stream_jobs.engine.errors import RecoveryError

@@ -63,6 +63,8 @@ class JobMetrics:
             )
         self._raise("stillwatch_late_events_total", status.late, own=label, job=self._job)
         self._raise("stillwatch_state_evictions_total", status.evictions, own=label, job=self._job)
+        for (lane, detector), count in status.findings.items():
+            self._raise("stillwatch_findings_total", count, own=label, lane=lane, detector=detector)
 
     def lag(self, topic: str, number: int, records: int) -> None:
         """Tell how many records wait."""

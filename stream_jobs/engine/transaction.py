@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from confluent_kafka import TopicPartition
 
+    from schemas.headers import Headers
     from services.bootstrap import ClientConfig
     from stream_jobs.engine.job import Output
 
@@ -99,7 +100,8 @@ class TransactionalWriter:
     def _send(self, checkpoint: Checkpoint, group_metadata: Callable[[], Any]) -> None:
         self._producer.begin_transaction()
         for output in checkpoint.outputs:
-            self._produce(output.topic, output.value, output.key, -1 if output.partition is None else output.partition)
+            partition = -1 if output.partition is None else output.partition
+            self._produce(output.topic, output.value, output.key, partition, output.headers)
         for partition, keys, values in checkpoint.rows:
             for place, (key, value) in enumerate(zip(keys, values, strict=True)):
                 self._produce(checkpoint.state_topic, value, key, partition)
@@ -115,10 +117,15 @@ class TransactionalWriter:
             abortable=True,
         )
 
-    def _produce(self, topic: str, value: bytes | None, key: bytes | None, partition: int) -> None:
+    def _produce(
+        self, topic: str, value: bytes | None, key: bytes | None, partition: int, headers: Headers | None = None
+    ) -> None:
         while True:
             try:
-                self._producer.produce(topic, value, key, partition)
+                if headers is None:
+                    self._producer.produce(topic, value, key, partition)
+                else:
+                    self._producer.produce(topic, value, key, partition, headers=headers)
             except BufferError:
                 self._producer.poll(0.01)
             else:

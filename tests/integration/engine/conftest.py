@@ -1,8 +1,9 @@
-"""The engine's trials: topics and workers of a counting job, an independent oracle, and readers of what is committed."""
+"""The engine's trials: topics and workers of a counting job, an independent oracle, readers of what is committed."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import subprocess
@@ -14,11 +15,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import pytest
-from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 WORKER = Path(__file__).with_name("counting_worker.py")
 ROOT = Path(__file__).parents[3]
@@ -68,6 +69,11 @@ class Trial:
         self.producer.produce(f"{self.prefix}-{topic}", value, key, partition)
         self.producer.poll(0)
 
+    def delete(self, topic: str) -> None:
+        name = f"{self.prefix}-{topic}"
+        admin = AdminClient({"bootstrap.servers": self.servers})
+        admin.delete_topics([name])[name].result()
+
     def spawn(self, index: int = 0, **environment: str) -> subprocess.Popen[bytes]:
         self.spawned += 1
         with (self.logs / f"worker-{index}-{self.spawned}.log").open("wb") as log:
@@ -109,21 +115,15 @@ class Trial:
         left = {number for number, end in ends.items() if end}
         while left:
             for message in consumer.consume(5_000, 0.1):
-                error = message.error()
+                error, partition, offset = message.error(), message.partition(), message.offset()
+                assert partition is not None
+                assert offset is not None
                 if error is None:
-                    records.append(
-                        Record(
-                            message.partition(),
-                            message.offset(),
-                            message.key(),
-                            message.value(),
-                            message.timestamp()[1],
-                        )
-                    )
+                    records.append(Record(partition, offset, message.key(), message.value(), message.timestamp()[1]))
                 elif error.code() == KafkaError._PARTITION_EOF:
                     # An open transaction ends the log early for committed readers: wait for its outcome.
-                    if message.offset() >= ends[message.partition()]:
-                        left.discard(message.partition())
+                    if offset >= ends[partition]:
+                        left.discard(partition)
                 else:
                     raise AssertionError(error)
         consumer.close()
@@ -151,12 +151,22 @@ class Trial:
         self.stop()
 
     def caught_up(self) -> bool:
-        admin = Consumer({"bootstrap.servers": self.servers, "group.id": f"stillwatch-{self.prefix}"})
+        consumer = Consumer(
+            {
+                "bootstrap.servers": self.servers,
+                "group.id": f"stillwatch-{self.prefix}",
+                "isolation.level": "read_uncommitted",
+            }
+        )
         places = [TopicPartition(f"{self.prefix}-in", number) for number in range(PARTITIONS)]
-        committed = admin.committed(places, timeout=10)
-        ends = [admin.get_watermark_offsets(place, timeout=10)[1] for place in places]
-        admin.close()
-        return all(place.offset == end or (end == 0) for place, end in zip(committed, ends, strict=True))
+        try:
+            committed = consumer.committed(places, timeout=10)
+            ends = [consumer.get_watermark_offsets(place, timeout=10)[1] for place in places]
+        except KafkaException:
+            return False  # The broker may be away, or about to decide a transaction.
+        finally:
+            consumer.close()
+        return all(end in {place.offset, 0} for place, end in zip(committed, ends, strict=True))
 
     def stop(self) -> None:
         for worker in self.workers.values():
@@ -237,7 +247,16 @@ class Trial:
 
 
 @pytest.fixture
-def trial(kafka: Any, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Trial]:
-    made = Trial(kafka.bootstrap_servers, f"trial-{os.getpid()}-{abs(hash(request.node.nodeid)) % 10**8}", tmp_path)
-    yield made
-    made.kill_all()
+def make_trial(kafka: Any, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[str], Trial]]:
+    made: list[Trial] = []
+
+    def make(name: str, servers: str = "") -> Trial:
+        logs = tmp_path / name
+        logs.mkdir()
+        number = hashlib.blake2b(f"{request.node.nodeid} {name} {tmp_path}".encode(), digest_size=4).hexdigest()
+        made.append(Trial(servers or kafka.bootstrap_servers, f"trial-{number}", logs))
+        return made[-1]
+
+    yield make
+    for trial in made:
+        trial.kill_all()

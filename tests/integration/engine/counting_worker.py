@@ -22,12 +22,12 @@ from services.settings import Settings
 from services.telemetry.logs import configure_logs, get_logger
 from services.telemetry.metrics import Metrics
 from stream_jobs.engine.job import Heartbeats, Job, Output, Processed, Rejection, Source, TaskStatus
-from stream_jobs.engine.transaction import TransactionalWriter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from stream_jobs.engine.job import Batch
+    from stream_jobs.engine.transaction import TransactionalWriter
 
 PANE_MS = 1_000
 LATE_MS = 200
@@ -122,7 +122,7 @@ def make_job(prefix: str, idle_ms: int = 1_000) -> Job:
     return Job(
         name=prefix,
         sources=(Source(f"{prefix}-in"), Source(f"{prefix}-attributes", gaps=True, first=True)),
-        sinks=(f"{prefix}-out",),
+        others=(f"{prefix}-out",),
         state_topic=f"{prefix}-state",
         make_task=lambda number, _: CountingTask(prefix, number),
         heartbeats=Heartbeats(f"{prefix}-in", idle_ms, lambda time_ms: json.dumps({"t": time_ms}).encode()),

@@ -1,0 +1,1 @@
+"""The pools job: contributions in, findings out."""
