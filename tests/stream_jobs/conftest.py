@@ -92,6 +92,13 @@ class Broker:
         consumer.close()
         return found
 
+    def empty(self, topic: Topic) -> None:
+        """Delete a topic and create it anew."""
+        admin = AdminClient({"bootstrap.servers": self.servers})
+        admin.delete_topics([topic.name])[topic.name].result(20)
+        eventually(lambda: topic.name not in admin.list_topics(timeout=20).topics, 20, "the topic's end")
+        _create(admin, [topic])
+
     def committed(self, job: str, topic: Topic, partition: int = 0) -> int:
         consumer = Consumer({"bootstrap.servers": self.servers, "group.id": f"stillwatch-{job}"})
         (found,) = consumer.committed([TopicPartition(topic.name, partition)], 10)
@@ -138,9 +145,7 @@ def broker_address(request: pytest.FixtureRequest) -> str:
 def broker(broker_address: str) -> Iterator[Broker]:
     admin = AdminClient({"bootstrap.servers": broker_address})
     _remove(admin)
-    wanted = [NewTopic(topic.name, 2 if topic.width == "wide" else 1, 1, config=topic.config()) for topic in TOPICS]
-    for made in admin.create_topics(wanted).values():
-        made.result(20)
+    _create(admin, TOPICS)
     broker = Broker(broker_address)
     yield broker
     for process in broker.started:
@@ -150,6 +155,12 @@ def broker(broker_address: str) -> Iterator[Broker]:
         if process.stderr is not None:
             process.stderr.close()
     _remove(admin)
+
+
+def _create(admin: AdminClient, topics: Sequence[Topic]) -> None:
+    wanted = [NewTopic(topic.name, 2 if topic.width == "wide" else 1, 1, config=topic.config()) for topic in topics]
+    for made in admin.create_topics(wanted).values():
+        made.result(20)
 
 
 def _remove(admin: AdminClient) -> None:
