@@ -73,7 +73,7 @@ class SupervisedHead:
         head._model.intercept = parameters["intercept"]
         head._model.optimizer.n_iterations = int(parameters["steps"])
         # River offers no setter for weights; the name is checked by the round trip in the tests.
-        weights = VectorDict({name: parameters[f"weight.{name}"] for name in names})
+        weights: VectorDict[str, float] = VectorDict({name: parameters[f"weight.{name}"] for name in names})
         head._model._weights = weights  # noqa: SLF001 - as told above
         return head
 

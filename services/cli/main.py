@@ -30,6 +30,7 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ),
     ("status", "services.cli.up", "Show what runs: every part, its state, its pid and its ports."),
     ("reset", "services.cli.up", "Wipe the embedded services' data: topics, alerts, labels, logs."),
+    ("worker", "services.cli.worker", "Run a stream worker that needs the gateway's formats."),
     ("kafka", "services.cli.up", "The broker's own tools, on the embedded Kafka."),
 )
 UNEXPECTED = 1

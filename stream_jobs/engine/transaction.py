@@ -87,7 +87,9 @@ class TransactionalWriter:
                 # What is left open would hide everything behind it from committed readers until its timeout.
                 self._retrying(lambda: self._producer.abort_transaction(_CALL_SECONDS))
                 if error.code() in _EXPELLED:
-                    raise PartitionsLostError(f"the group does not know this worker any more: {error.name()}") from failure
+                    raise PartitionsLostError(
+                        f"the group does not know this worker any more: {error.name()}"
+                    ) from failure
                 if attempt == _ATTEMPTS - 1:
                     raise CheckpointError(f"the transaction failed {_ATTEMPTS} times: {error.name()}") from failure
                 self._log.warning("checkpoint.again", error=error.name(), attempt=attempt + 1)

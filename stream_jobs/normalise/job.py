@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Final, Protocol
 import msgspec
 
 from schemas.dead_letter import Reason
-from schemas.headers import binary_headers
+from schemas.headers import cloud_event_headers
 from schemas.topics import REQUESTS
 from stream_jobs.faust_host.ports import Outgoing
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Mapping
+    from collections.abc import Awaitable, Mapping, Sequence
 
     from schemas.request_event import RequestEvent
     from stream_jobs.faust_host.ports import Ports, Record
@@ -45,8 +45,8 @@ class Normaliser(Protocol):
     def schema(self) -> str:
         """Name the format for the dead letters, for example ``litellm``."""
 
-    def __call__(self, raw: bytes) -> RequestEvent | NamedReject:
-        """Make one event of one record; pure but for the keys it holds."""
+    def __call__(self, raw: bytes, place: str) -> Sequence[RequestEvent | NamedReject]:
+        """Make one answer for each request in a record; ``place`` identifies requests without an id of their own."""
 
 
 class NormaliserError(Exception):
@@ -59,27 +59,24 @@ class NormaliseJob:
     def __init__(self, ports: Ports, normalisers: Mapping[str, Normaliser]) -> None:
         self._ports = ports
         self._normalisers = normalisers
-        self._under_way: list[tuple[Record, Awaitable[object] | None]] = []
+        self._under_way: list[tuple[Record, list[Awaitable[object]]]] = []
 
     async def open(self) -> None:
         """Forget what was under way: it was never finished, so it comes again."""
         self._under_way = []
 
     async def handle(self, record: Record) -> None:
-        """Send the record's event, or its dead letter."""
+        """Send the record's events, and a dead letter for each request in it that is none."""
         normaliser = self._normalisers[record.topic]
-        made = self._normalise(normaliser, record)
-        sent: Awaitable[object] | None = None
-        if isinstance(made, NamedReject):
-            await self._ports.dead_letters.reject(record, made.reason, made.detail, normaliser.schema)
-            self._ports.metrics.counter(
-                "stillwatch_gateway_rejects_total", format=normaliser.schema, reason=made.reason
-            ).inc()
-        else:
-            headers = binary_headers(made, SOURCE, record.time_ms)
-            outgoing = Outgoing(REQUESTS, made.account.encode(), _encoder.encode(made), headers)
-            sent = await self._ports.outbox.begin(outgoing)
-            self._ports.metrics.counter("stillwatch_gateway_events_total", format=normaliser.schema).inc()
+        sent: list[Awaitable[object]] = []
+        for made in self._normalise(normaliser, record):
+            if isinstance(made, NamedReject):
+                await self._reject(record, made, normaliser.schema)
+            else:
+                headers = cloud_event_headers(made.event_id, SOURCE, "request.v1", made.time_unix_ms)
+                outgoing = Outgoing(REQUESTS, made.account.encode(), _encoder.encode(made), headers)
+                sent.append(await self._ports.outbox.begin(outgoing))
+                self._ports.metrics.counter("stillwatch_gateway_events_total", format=normaliser.schema).inc()
         self._under_way.append((record, sent))
         if len(self._under_way) >= WINDOW:
             await self._settle()
@@ -95,16 +92,21 @@ class NormaliseJob:
     async def _settle(self) -> None:
         under_way, self._under_way = self._under_way, []
         for record, sent in under_way:
-            if sent is not None:
-                await sent
+            for done in sent:
+                await done
             self._ports.line.finish(record)
 
+    async def _reject(self, record: Record, made: NamedReject, schema: str) -> None:
+        await self._ports.dead_letters.reject(record, made.reason, made.detail, schema)
+        self._ports.metrics.counter("stillwatch_gateway_rejects_total", format=schema, reason=made.reason).inc()
+
     @staticmethod
-    def _normalise(normaliser: Normaliser, record: Record) -> RequestEvent | NamedReject:
+    def _normalise(normaliser: Normaliser, record: Record) -> Sequence[RequestEvent | NamedReject]:
         if not record.value:
-            return NamedReject("empty", "the record has no bytes")
+            return [NamedReject("empty", "the record has no bytes")]
+        place = f"{record.topic}.{record.partition}.{record.offset}"
         try:
-            return normaliser(record.value)
+            return normaliser(record.value, place)
         except Exception as error:  # noqa: BLE001 - whatever was raised, its words may hold text
             kind = type(error).__name__
-        raise NormaliserError(f"{kind} at {record.topic}-{record.partition} offset {record.offset}")
+        raise NormaliserError(f"{kind} at {place}")

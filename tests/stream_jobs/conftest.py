@@ -17,14 +17,14 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from schemas.topics import TOPICS
+from services.adapters.embedded import EmbeddedKafka
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from schemas.topics import Topic
 
-HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
+ROOT = Path(__file__).parents[2]
 GROUPS = ("incidents", "normalise", "learning", "decisions", "plain")
 
 
@@ -105,9 +105,9 @@ class Broker:
         consumer.close()
         return int(found.offset)
 
-    def start(self, script: str, **environment: str) -> subprocess.Popen[bytes]:
+    def start(self, *command: str, **environment: str) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(
-            [sys.executable, str(HERE / "workers" / script)],
+            [sys.executable, *command],
             cwd=ROOT,
             env=os.environ
             | {
@@ -118,7 +118,6 @@ class Broker:
                 "STILLWATCH_LOG_FORMAT": "json",
             }
             | environment,
-            stderr=subprocess.PIPE if environment.get("CAPTURE") else None,
         )
         self.started.append(process)
         return process
@@ -131,14 +130,11 @@ def eventually(check: object, seconds: float = 40.0, what: str = "the condition"
         time.sleep(0.1)
 
 
-@pytest.fixture(scope="session")
-def broker_address(request: pytest.FixtureRequest) -> str:
-    """The run's embedded broker; STILLWATCH_TEST_KAFKA names another one."""
-    named = os.environ.get("STILLWATCH_TEST_KAFKA")
-    if named:
-        return named
-    found = request.getfixturevalue("kafka")
-    return str(getattr(found, "bootstrap_servers", found))
+@pytest.fixture(scope="package")
+def broker_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A broker of these tests' own: the jobs' topics have fixed names, so tests on the run's broker would meet."""
+    with EmbeddedKafka(tmp_path_factory.mktemp("jobs")) as server:
+        yield server.bootstrap_servers
 
 
 @pytest.fixture
@@ -152,8 +148,6 @@ def broker(broker_address: str) -> Iterator[Broker]:
         if process.poll() is None:
             process.send_signal(signal.SIGKILL)
         process.wait(10)
-        if process.stderr is not None:
-            process.stderr.close()
     _remove(admin)
 
 
