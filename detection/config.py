@@ -66,6 +66,15 @@ class IncidentPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     quiet_ms: int = 604_800_000  # An incident without findings for a week is closed.
 
 
+class DecisionPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a person's verdict does to the members of an alert."""
+
+    dry_run: bool = True  # Decisions are shown and not enforced until an operator says so.
+    minimum_strength: float = 0.7  # Below it a member is a lead for analysts, not for gateways.
+    restrict_ms: int = 604_800_000  # A week: a wrong restriction ends by itself.
+    allow_ms: int = 2_592_000_000  # Thirty days: nobody is asked about the same traffic every week.
+
+
 class DetectionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything that can change what is detected."""
 
@@ -75,4 +84,5 @@ class DetectionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     forest: Forest = Forest()
     pools: PoolLane = PoolLane()
     incidents: IncidentPolicy = IncidentPolicy()
+    decisions: DecisionPolicy = DecisionPolicy()
     seed: int = 20261123  # Of the half-space trees.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from detection.columns import UInt64Array
 
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _GOLDEN: Final = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1: Final = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2: Final = np.uint64(0x94D049BB133111EB)
@@ -52,6 +53,14 @@ def digest_hex(*parts: str | int) -> str:
     """Derive a deterministic 16-digit id from what a value says (BLAKE2b, unkeyed: parts are keyed ids already)."""
     text = "\x1f".join(map(str, parts))
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def parse_rfc3339(text: str) -> int:
+    """Read RFC 3339 with any offset as ms since the epoch; raises ValueError where it is none or has no offset."""
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError("a time without an offset")
+    return (moment - _EPOCH) // timedelta(milliseconds=1)
 
 
 def rfc3339(time_ms: int) -> str:

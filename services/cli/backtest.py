@@ -12,7 +12,6 @@ import msgspec
 import typer
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from services.gateway.accounts import read_accounts
 
 from schemas.account_attributes import AccountAttributes
 from schemas.alert import decode_alert
@@ -23,6 +22,7 @@ from services.evaluation.backtest import Backtest, count_rejects, last_revisions
 from services.evaluation.references import build_references
 from services.evaluation.report import tell_evaluation
 from services.evaluation.truth import Evaluation, Requests, evaluate, read_truth
+from services.gateway.accounts import read_accounts
 from services.gateway.identity import load_identity
 from services.gateway.sources import open_source
 

@@ -36,6 +36,7 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("replay", "services.cli.replay", "Send the records of a file as a gateway would send them."),
     ("accounts", "services.cli.accounts", "What is known of accounts besides their requests."),
     ("config", "services.cli.config", "Show the effective settings, secrets masked."),
+    ("worker", "services.cli.worker", "Run a stream worker that needs the gateway's formats."),
     ("kafka", "services.cli.up", "The broker's own tools, on the embedded Kafka."),
 )
 UNEXPECTED = 1

@@ -11,16 +11,15 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from detection.features.catalogue import ACCOUNT_FEATURES
 
 from detection.detectors.reference import References, build
+from detection.features.catalogue import ACCOUNT_FEATURES
 from detection.pools.scoring import LEAST_ROWS, SCORED_DIRECTIONS, SCORED_NAMES, strata
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from detection.accounts.lane import MilestoneVectors
-
     from detection.columns import Float64Array
     from detection.pools.scoring import PoolVector
 

@@ -46,7 +46,7 @@ WORKERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("accounts", ("-m", "stream_jobs.accounts")),
     ("pools", ("-m", "stream_jobs.pools")),
     ("incidents", ("-m", "stream_jobs.incidents")),
-    ("normalise", ("-m", "stream_jobs.normalise")),
+    ("normalise", ("-m", "services.cli.main", "worker", "normalise")),
     ("learning", ("-m", "stream_jobs.learning")),
     ("decisions", ("-m", "stream_jobs.decisions")),
     ("alert-sink", ("-m", "services.alert_sink")),

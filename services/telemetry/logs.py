@@ -26,10 +26,14 @@ def shared_processors() -> list[Processor]:
 
 
 def renderer(log_format: str) -> list[Processor]:
-    """Give the last processors: JSON, or colours where a person reads along."""
+    """Give the last processors: JSON, or colours where a person reads along.
+
+    Tracebacks come without local variables, which both of structlog's defaults print: they may hold a prompt.
+    """
     if log_format == "console" or (log_format == "auto" and sys.stderr.isatty()):
-        return [structlog.dev.ConsoleRenderer(pad_event_to=28)]
-    return [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        return [structlog.dev.ConsoleRenderer(pad_event_to=28, exception_formatter=structlog.dev.plain_traceback)]
+    bare = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+    return [structlog.processors.ExceptionRenderer(bare), structlog.processors.JSONRenderer()]
 
 
 def formatter_config(log_format: str) -> dict[str, Any]:

@@ -37,7 +37,7 @@ class Outgoing:
     topic: Topic
     key: bytes
     value: bytes | None
-    headers: Sequence[tuple[str, bytes]] = ()
+    headers: Sequence[tuple[str, str | bytes | None]] = ()  # Values are bytes; the type is confluent-kafka's.
 
 
 class Outbox(Protocol):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from detection.policy.entitlements import Entitlements
 from schemas.entitlement import Entitlement
 from schemas.topics import ENTITLEMENTS
 from services.telemetry.logs import get_logger
@@ -27,19 +28,19 @@ class EntitlementsView:
         self._log = log
         self._positions: dict[int, int] = {}
         self._by_key: dict[bytes, Entitlement] = {}
+        self._known = Entitlements()
 
     async def catch_up(self) -> list[Entitlement]:
         """Read what is new; gives it in order."""
         records, self._positions = await self._log.read(ENTITLEMENTS, self._positions)
-        return [found for found in map(self._take, records) if found is not None]
+        new = [found for found in map(self._take, records) if found is not None]
+        for each in new:
+            self._known.entitle(each)
+        return new
 
     def covers(self, account: str, organization: str, time_ms: int) -> bool:
         """Say whether a valid entitlement names the account or its organisation at this time."""
-        return any(
-            each.valid_from_unix_ms <= time_ms < each.valid_until_unix_ms
-            and each.subject == (account if each.subject_kind == "account" else organization)
-            for each in self._by_key.values()
-        )
+        return self._known.covers((account, organization), time_ms)
 
     def _take(self, record: Record) -> Entitlement | None:
         key = record.key or b""

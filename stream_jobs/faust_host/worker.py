@@ -82,9 +82,9 @@ class JobWorker(Worker):
         await self._topics_log.start()
         await super().on_first_start()
 
-    async def on_stop(self) -> None:
-        """Disconnect last."""
-        await super().on_stop()
+    async def on_shutdown(self) -> None:
+        """Disconnect last, when the app and its timers have ended."""
+        await super().on_shutdown()
         await self._topics_log.stop()
 
     def install_signal_handlers(self) -> None:

@@ -10,13 +10,13 @@ Entitlements come from outside of that log: one counts from the first hop that c
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from schemas.alert import encode_alert
 from schemas.dead_letter import name_failure
-from schemas.finding import Finding, SourceClosed, decode_finding
+from schemas.finding import SourceClosed, decode_finding
 from schemas.headers import binary_headers
 from schemas.topics import ALERTS, FINDINGS
 from services.telemetry.logs import get_logger
@@ -27,8 +27,7 @@ from stream_jobs.incidents.state import StateStore
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from schemas.alert import Alert
-    from schemas.entitlement import Entitlement
+    from detection.incidents.step import IncidentsStep
     from services.adapters.clock import Clock
     from stream_jobs.faust_host.ports import Ports, Record
 
@@ -36,32 +35,6 @@ NAME: Final = "incidents"
 SOURCE: Final = "stillwatch/incidents"
 SAVE_SECONDS: Final = 5.0  # What a restart replays at most; a state of some MB every few seconds is little.
 SAVE_ALERTS_SECONDS: Final = 1.0  # Sooner after an alert, so that few are sent twice.
-
-
-class IncidentsStep(Protocol):
-    """The pure step that the job drives (``detection.incidents.step``)."""
-
-    @property
-    def closed_hop(self) -> int:
-        """Give the last hop that every source has closed; -1 before the first."""
-
-    def add(self, finding: Finding) -> None:
-        """Buffer a finding until its hop closes."""
-
-    def closed(self, job: str, partition: int, hop: int) -> None:
-        """Move a source on; closes every hop that all sources have passed."""
-
-    def entitle(self, entitlement: Entitlement) -> None:
-        """Take an entitlement, newest wins by id."""
-
-    def take(self) -> list[Alert]:
-        """Give the alert revisions that are due, in order, and forget them."""
-
-    def state(self) -> bytes:
-        """Give everything that the next alerts depend on."""
-
-    def load(self, raw: bytes) -> None:
-        """Go on from a state."""
 
 
 class IncidentsJob:

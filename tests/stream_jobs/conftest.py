@@ -17,14 +17,14 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from schemas.topics import TOPICS
+from services.adapters.embedded import EmbeddedKafka
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from schemas.topics import Topic
 
-HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
+ROOT = Path(__file__).parents[2]
 GROUPS = ("incidents", "normalise", "learning", "decisions", "plain")
 
 
@@ -92,15 +92,22 @@ class Broker:
         consumer.close()
         return found
 
+    def empty(self, topic: Topic) -> None:
+        """Delete a topic and create it anew."""
+        admin = AdminClient({"bootstrap.servers": self.servers})
+        admin.delete_topics([topic.name])[topic.name].result(20)
+        eventually(lambda: topic.name not in admin.list_topics(timeout=20).topics, 20, "the topic's end")
+        _create(admin, [topic])
+
     def committed(self, job: str, topic: Topic, partition: int = 0) -> int:
         consumer = Consumer({"bootstrap.servers": self.servers, "group.id": f"stillwatch-{job}"})
         (found,) = consumer.committed([TopicPartition(topic.name, partition)], 10)
         consumer.close()
         return int(found.offset)
 
-    def start(self, script: str, **environment: str) -> subprocess.Popen[bytes]:
+    def start(self, *command: str, **environment: str) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(
-            [sys.executable, str(HERE / "workers" / script)],
+            [sys.executable, *command],
             cwd=ROOT,
             env=os.environ
             | {
@@ -111,7 +118,6 @@ class Broker:
                 "STILLWATCH_LOG_FORMAT": "json",
             }
             | environment,
-            stderr=subprocess.PIPE if environment.get("CAPTURE") else None,
         )
         self.started.append(process)
         return process
@@ -124,32 +130,31 @@ def eventually(check: object, seconds: float = 40.0, what: str = "the condition"
         time.sleep(0.1)
 
 
-@pytest.fixture(scope="session")
-def broker_address(request: pytest.FixtureRequest) -> str:
-    """The run's embedded broker; STILLWATCH_TEST_KAFKA names another one."""
-    named = os.environ.get("STILLWATCH_TEST_KAFKA")
-    if named:
-        return named
-    found = request.getfixturevalue("kafka")
-    return str(getattr(found, "bootstrap_servers", found))
+@pytest.fixture(scope="package")
+def broker_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A broker of these tests' own: the jobs' topics have fixed names, so tests on the run's broker would meet."""
+    with EmbeddedKafka(tmp_path_factory.mktemp("jobs")) as server:
+        yield server.bootstrap_servers
 
 
 @pytest.fixture
 def broker(broker_address: str) -> Iterator[Broker]:
     admin = AdminClient({"bootstrap.servers": broker_address})
     _remove(admin)
-    wanted = [NewTopic(topic.name, 2 if topic.width == "wide" else 1, 1, config=topic.config()) for topic in TOPICS]
-    for made in admin.create_topics(wanted).values():
-        made.result(20)
+    _create(admin, TOPICS)
     broker = Broker(broker_address)
     yield broker
     for process in broker.started:
         if process.poll() is None:
             process.send_signal(signal.SIGKILL)
         process.wait(10)
-        if process.stderr is not None:
-            process.stderr.close()
     _remove(admin)
+
+
+def _create(admin: AdminClient, topics: Sequence[Topic]) -> None:
+    wanted = [NewTopic(topic.name, 2 if topic.width == "wide" else 1, 1, config=topic.config()) for topic in topics]
+    for made in admin.create_topics(wanted).values():
+        made.result(20)
 
 
 def _remove(admin: AdminClient) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import signal
 import time
+import urllib.error
 import urllib.request
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -18,6 +20,7 @@ from tests.stream_jobs.conftest import eventually
 if TYPE_CHECKING:
     from tests.stream_jobs.conftest import Broker
 
+PLAIN = Path(__file__).parent / "workers" / "plain.py"
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
 
@@ -33,7 +36,7 @@ def test_an_aborted_transaction_is_never_read_and_commits_pass_the_holes_that_tr
     broker.transact(FINDINGS, [b"first"])
     broker.transact(FINDINGS, [b"aborted-1", b"aborted-2"], commit=False)
     broker.transact(FINDINGS, [b"second"])
-    worker = broker.start("plain.py")
+    worker = broker.start(str(PLAIN))
     eventually(lambda: len(copied(broker)) == 2, what="two copies")
     for round_ in range(3):
         broker.transact(FINDINGS, [b"x%d" % round_, b"y%d" % round_])
@@ -49,7 +52,7 @@ def test_an_aborted_transaction_is_never_read_and_commits_pass_the_holes_that_tr
 
 def test_a_bug_ends_the_process_within_seconds_and_the_record_comes_again(broker: Broker) -> None:
     broker.send(FINDINGS, [(b"k", b"before"), (b"k", b"crash"), (b"k", b"after")])
-    worker = broker.start("plain.py")
+    worker = broker.start(str(PLAIN))
     eventually(lambda: b"before" in copied(broker), what="the first record")
     started = time.monotonic()
     assert worker.wait(20) == 1
@@ -60,7 +63,7 @@ def test_a_bug_ends_the_process_within_seconds_and_the_record_comes_again(broker
 
 def test_a_loop_that_sticks_is_ended_on_sigterm(broker: Broker) -> None:
     broker.send(FINDINGS, [(b"k", b"before"), (b"k", b"hang"), (b"k", b"after")])
-    worker = broker.start("plain.py", TOY_STOP_SECONDS="2")
+    worker = broker.start(str(PLAIN), TOY_STOP_SECONDS="2")
     eventually(lambda: b"before" in copied(broker), what="the first record")
     time.sleep(1)
     worker.send_signal(signal.SIGTERM)
@@ -69,7 +72,7 @@ def test_a_loop_that_sticks_is_ended_on_sigterm(broker: Broker) -> None:
 
 def test_a_poison_record_goes_to_the_dead_letters_without_its_text_and_the_rest_goes_on(broker: Broker) -> None:
     broker.send(FINDINGS, [(b"k", b"good"), (b"k", b"poison: a secret"), (b"k", b"also good")])
-    broker.start("plain.py")
+    broker.start(str(PLAIN))
     eventually(lambda: len(copied(broker)) == 2, what="two copies")
     eventually(lambda: broker.committed("plain", FINDINGS) == 3, 15, "the commit")
     ((key, value),) = broker.read(DEAD_LETTERS)
@@ -84,7 +87,7 @@ def test_a_poison_record_goes_to_the_dead_letters_without_its_text_and_the_rest_
 def test_health_tells_assignment_recovery_and_lag(broker: Broker) -> None:
     port = free_port()
     broker.transact(FINDINGS, [b"one", b"two"])
-    broker.start("plain.py", STILLWATCH_METRICS_PORT=str(port))
+    broker.start(str(PLAIN), STILLWATCH_METRICS_PORT=str(port))
     eventually(lambda: ready(port)[0], what="readiness")
     # The marker at the end counts for nothing.
     eventually(lambda: ready(port)[1]["lag"]["detail"] == "0 records behind", 20, "the end of the lag")
