@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from schemas.account_attributes import AccountAttributes
 from schemas.request_event import Heartbeat, RequestEvent
 from services import bootstrap
+from services.adapters.clock import SystemClock
 from services.adapters.kafka.murmur2 import partition_of
 from services.cli import accounts, replay
 from services.errors import ConfigurationError, NotRunningError, StillwatchError
@@ -123,7 +124,7 @@ def test_replay_to_a_file_and_from_it_to_stdout(app: typer.Typer, pairs: Path, t
     assert "1 rejected: not_json (line 4)" in result.stdout
     events = [msgspec.json.decode(line, type=RequestEvent) for line in out.read_bytes().splitlines()]
     # The time of historical formats is now: the last event of those sent has just happened.
-    now_ms = replay.SystemClock().now_ms()
+    now_ms = SystemClock().now_ms()
     assert now_ms - 60_000 < events[-1].time_unix_ms <= now_ms
     assert events[-1].time_unix_ms - events[0].time_unix_ms == 10_000
     again = run(app, "replay", out, "--format", "events", "--to", "-")
