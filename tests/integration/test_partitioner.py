@@ -24,7 +24,8 @@ ACCOUNTS = 3000
 def test_accounts_live_where_the_columns_say(kafka: EmbeddedKafka) -> None:
     servers = kafka.bootstrap_servers
     topic = "partitioner-test"
-    AdminClient({"bootstrap.servers": servers}).create_topics([NewTopic(topic, PARTITIONS, 1)])[topic].result(30)
+    admin = AdminClient({"bootstrap.servers": servers})
+    admin.create_topics([NewTopic(topic, PARTITIONS, 1)])[topic].result(30)
     producer = KafkaProducer(producer_config(Settings(), servers))
     assert producer.partitions(topic) == PARTITIONS
     accounts = [to_hex(number * 0x9E3779B97F4A7C15 % 2**64) for number in range(1, ACCOUNTS + 1)]
