@@ -9,10 +9,12 @@ import numpy as np
 
 from detection.columns import LADDER_WORDS, PROJECTION_DIMENSIONS, UInt64Array
 from detection.ids import mix
+from detection.text.words import gaps
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from detection.columns import Int64Array
     from detection.text.keys import TextKey
     from detection.text.words import Words
 
@@ -50,16 +52,20 @@ def pair_hashes(words: UInt64Array) -> UInt64Array:
     return mix(words[:-1] * _PAIR + words[1:])
 
 
-def sentence_sums(words: Words, minimum: int = SEGMENT_WORDS) -> tuple[UInt64Array, UInt64Array]:
-    """Give a hash for each different sentence of ``minimum`` words or more, ascending, and its count of words."""
+def sentence_sums(words: Words) -> tuple[UInt64Array, Int64Array]:
+    """Give a hash for each different sentence of three words or more, ascending, and its count of words."""
     if not len(words):
-        return words.hashes, words.hashes
-    counts = np.diff(words.firsts, append=len(words))
+        return words.hashes, words.firsts
+    counts = gaps(words.firsts, len(words))
     places = np.arange(len(words)) - np.repeat(words.firsts, counts)
     sums = np.add.reduceat(mix(words.hashes + places.astype(np.uint64) * _STEP), words.firsts)
-    long = counts >= minimum
-    different, index = np.unique(mix(sums[long]), return_index=True)
-    return different, counts[long][index].astype(np.uint64)
+    long = counts >= SEGMENT_WORDS
+    hashes = mix(sums[long])
+    order = np.argsort(hashes)
+    hashes = hashes[order]
+    different = np.ones(len(hashes), np.bool_)
+    different[1:] = hashes[1:] != hashes[:-1]
+    return hashes[different], counts[long][order][different]
 
 
 def segments(sums: UInt64Array, key: TextKey) -> bytes:

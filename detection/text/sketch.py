@@ -24,6 +24,7 @@ from detection.text.words import EDGE_BYTES, read_words
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from detection.columns import Int64Array, UInt64Array
     from detection.text.keys import TextKey
     from detection.text.words import Words
 
@@ -97,13 +98,13 @@ class Sketcher:
         data = texts[last]
         words = read_words(data, self._key)
         pairs = pair_hashes(words.hashes)
-        sums, _ = sentence_sums(words)
+        sums, counts = sentence_sums(words)
         response = conversation.response if conversation.response and conversation.response.text != REDACTED else None
         answer = _encode(response.text) if response else b""
         flags = self._cues.find(words.hashes, pairs)
         if conversation.refused or is_refusal(answer):
             flags |= Flag.REFUSAL
-        if seen is not None and self._echoes(words, answer, seen):
+        if seen is not None and self._echoes(sums, counts, answer, seen):
             flags |= Flag.ECHO
         opening = words if users[0] == last else self._opening(texts[users[0]])
         ending = words if users[-1] == last else self._ending(texts[users[-1]])
@@ -168,13 +169,13 @@ class Sketcher:
                 ends.append(_present(state.copy().digest()))
         return b"".join(ends)
 
-    def _echoes(self, words: Words, answer: bytes, seen: SeenResponses) -> bool:
-        sums, counts = sentence_sums(words, ECHO_SENTENCE_WORDS)
-        lengths = dict(zip(sums.tolist(), counts.tolist(), strict=True))
+    def _echoes(self, sums: UInt64Array, counts: Int64Array, answer: bytes, seen: SeenResponses) -> bool:
+        long = counts >= ECHO_SENTENCE_WORDS
+        lengths = dict(zip(sums[long].tolist(), counts[long].tolist(), strict=True))
         found = sum(lengths[known] for known in seen.overlap(list(lengths))) >= ECHO_WORDS if lengths else False
         if answer:
-            sentences, _ = sentence_sums(read_words(answer, self._key), ECHO_SENTENCE_WORDS)
-            seen.remember(sentences.tolist())
+            sentences, sizes = sentence_sums(read_words(answer, self._key))
+            seen.remember(sentences[sizes >= ECHO_SENTENCE_WORDS].tolist())
         return found
 
 
