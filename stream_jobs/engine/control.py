@@ -12,6 +12,7 @@ from confluent_kafka import KafkaError, Message, Producer
 
 from services.telemetry.logs import get_logger
 from stream_jobs.engine.clocks import PartitionClock, idle_time
+from stream_jobs.engine.records import LIBRARY_LOG
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -31,7 +32,7 @@ class HeartbeatWriter:
         self._log = get_logger()
         self._rules = rules
         self._clock = clock
-        self._producer = Producer(base | {"linger.ms": 0})
+        self._producer = Producer(base | {"linger.ms": 0}, logger=LIBRARY_LOG)
         self._swept = 0.0
         self._quiet: dict[int, float] = {}  # When a partition was last known to have news, or a heartbeat of ours.
 

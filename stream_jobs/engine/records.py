@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+import logging
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 from confluent_kafka import KafkaError, KafkaException
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from confluent_kafka import Message
+
+
+# librdkafka writes to stderr by itself unless it is given a logger.
+LIBRARY_LOG: Final = logging.getLogger("librdkafka")
 
 
 class Ended(NamedTuple):

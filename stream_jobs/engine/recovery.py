@@ -15,7 +15,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from services.telemetry.logs import get_logger
 from stream_jobs.engine.errors import RecoveryError
-from stream_jobs.engine.records import group
+from stream_jobs.engine.records import LIBRARY_LOG, group
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -100,7 +100,8 @@ class LogReader:
                 "check.crcs": False,
                 "fetch.message.max.bytes": 8 << 20,
                 "queued.max.messages.kbytes": 1 << 18,
-            }
+            },
+            logger=LIBRARY_LOG,
         )
         try:
             consumer.assign(

@@ -13,7 +13,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from services.telemetry.logs import get_logger
 from stream_jobs.engine.clocks import PartitionClock, read_clock
 from stream_jobs.engine.errors import PartitionsLostError
-from stream_jobs.engine.records import Polled, group
+from stream_jobs.engine.records import LIBRARY_LOG, Polled, group
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -60,7 +60,8 @@ class GroupSource:
                 "max.poll.interval.ms": _MAXIMUM_POLL_MS,
                 "queued.max.messages.kbytes": 65_536,
                 "check.crcs": False,
-            }
+            },
+            logger=LIBRARY_LOG,
         )
 
     def subscribe(self) -> None:

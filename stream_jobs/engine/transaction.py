@@ -15,6 +15,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from services.telemetry.logs import get_logger
 from stream_jobs.engine.errors import CheckpointError, FencedError, PartitionsLostError
+from stream_jobs.engine.records import LIBRARY_LOG
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,7 +68,8 @@ class TransactionalWriter:
                 "queue.buffering.max.kbytes": 1 << 20,
                 # Failures surface at the commit; a report for each record would cost more than the record.
                 "delivery.report.only.error": True,
-            }
+            },
+            logger=LIBRARY_LOG,
         )
         self._retrying(lambda: self._producer.init_transactions(_CALL_SECONDS))
 
