@@ -18,6 +18,7 @@ from detection.accounts.contributions import build_contributions
 from detection.accounts.derive import Derived, derive
 from detection.accounts.lane import MilestoneLane, MilestoneVectors
 from detection.accounts.windows import WINDOW, close_hop, plant
+from detection.detectors.half_space_trees import ForeignStateError
 from detection.state.rows import PANES
 from detection.state.store import RowStore
 
@@ -74,6 +75,7 @@ class AccountsStep:
         self.partition = partition
         self.applied = -1
         self.applied_attributes = -1
+        self.forest_restarted = False
         self._config = config
         self._latest = -1
         self._closed = -1
@@ -207,12 +209,16 @@ class AccountsStep:
     def load(self, keys: Sequence[bytes], values: Sequence[bytes]) -> None:
         """Take rows that ``dirty`` gave, in order; the later of two rows of one key wins.
 
-        Raises RowVersionError for a row of an unknown version, and ValueError for a forest of other features or seed.
+        Raises RowVersionError for a row of an unknown version. A forest of another configuration is of no use after a
+        release or a new seed: it starts afresh, and ``forest_restarted`` says so.
         """
         self._store.load([value for key, value in zip(keys, values, strict=True) if key != FOREST_KEY])
         forests = [value for key, value in zip(keys, values, strict=True) if key == FOREST_KEY]
         if forests:
-            self._forest.load(forests[-1])
+            try:
+                self._forest.load(forests[-1])
+            except ForeignStateError:
+                self.forest_restarted = True
 
     def load_meta(self, raw: bytes) -> None:
         """Take what ``meta`` gave; raises msgspec.DecodeError or msgspec.ValidationError."""

@@ -29,6 +29,10 @@ _SIZE_LIMIT: Final = 0.1  # Tan, Ting and Liu 2011: a node lighter than this sha
 _BLOCK: Final = 4096  # Rows walked at once: their paths stay in the cache.
 
 
+class ForeignStateError(ValueError):
+    """The saved half-space trees have other features, limits, seed or shape: start them afresh."""
+
+
 class _Saved(msgspec.Struct, frozen=True, array_like=True, tag="half_space_trees.v1"):
     fingerprint: str
     counter: int
@@ -198,10 +202,10 @@ class HalfSpaceTrees(base.AnomalyDetector):
         return msgspec.msgpack.encode(saved)
 
     def load(self, raw: bytes) -> None:
-        """Read masses that ``dump`` wrote; raises ValueError where the trees are others (features, seed, shape)."""
+        """Read masses that ``dump`` wrote; raises ForeignStateError where the trees are others."""
         saved = msgspec.msgpack.decode(raw, type=_Saved)
         if saved.fingerprint != self._fingerprint():
-            raise ValueError("the saved half-space trees are of another configuration: start them afresh")
+            raise ForeignStateError(f"saved {saved.fingerprint}, configured {self._fingerprint()}")
         self.counter = saved.counter
         self._first_window = saved.first_window
         shape = self._learned.shape

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from detection.accounts.step import AccountsStep
 from detection.columns import CONTRIBUTION, EVENT
@@ -303,6 +304,15 @@ def test_rows_of_an_unknown_version_are_refused() -> None:
 def test_more_open_hops_than_panes_are_refused() -> None:
     with pytest.raises(ValueError, match="lateness_ms"):
         AccountsStep(DetectionConfig(clocking=Clocking(hop_ms=1000, lateness_ms=1001)), None, 0)
+
+
+def test_a_forest_of_another_seed_starts_afresh_and_says_so(config: DetectionConfig) -> None:
+    run = play(AccountsStep(config, None, 0), at(*range(0, 10 * MINUTE, 10_000)))
+    same, other = (AccountsStep(structs.replace(config, seed=seed), None, 0) for seed in (config.seed, 5))
+    for step in (same, other):
+        step.load(list(run.state), list(run.state.values()))
+    assert (same.forest_restarted, other.forest_restarted) == (False, True)
+    assert (same._forest._first_window, other._forest._first_window) == (False, True)
 
 
 def test_an_empty_take_is_empty(config: DetectionConfig) -> None:

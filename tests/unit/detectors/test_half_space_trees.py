@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 import random
 from itertools import pairwise
 from typing import Any
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from river import anomaly
 
-from detection.detectors.half_space_trees import HalfSpaceTrees
+from detection.detectors.half_space_trees import ForeignStateError, HalfSpaceTrees
 
 NAMES = ("b", "a", "c")
 
@@ -85,8 +86,18 @@ def test_state_comes_back_and_foreign_state_is_refused() -> None:
     second.load(first.dump())
     every = np.ones(90, bool)
     assert first.score_learn_many(stream[80:], every).tolist() == second.score_learn_many(stream[80:], every).tolist()
-    with pytest.raises(ValueError, match="another configuration"):
+    with pytest.raises(ForeignStateError, match="saved"):
         HalfSpaceTrees(5, 4, 50, seed=4, names=NAMES).load(first.dump())
+
+
+def test_rivers_own_ways_with_an_estimator() -> None:
+    trees = HalfSpaceTrees(5, 4, 50, seed=3, names=NAMES)
+    x = {"a": 0.1, "b": 0.2, "c": 0.3}
+    trees.learn_one(x)
+    assert x == {"a": 0.1, "b": 0.2, "c": 0.3}
+    assert pickle.loads(pickle.dumps(trees)).dump() == trees.dump()  # noqa: S301 - Our own bytes.
+    assert trees.clone().counter == 0
+    assert trees.clone().score_one({"b": 1.0, "other": 2.0}) == 0.0
 
 
 def test_a_batch_of_nothing() -> None:
