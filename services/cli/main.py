@@ -35,6 +35,13 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("simulate", "services.cli.simulate", "Send sample traffic of honest accounts and campaigns."),
     ("replay", "services.cli.replay", "Send the records of a file as a gateway would send them."),
     ("accounts", "services.cli.accounts", "What is known of accounts besides their requests."),
+    (
+        "backtest",
+        "services.cli.backtest",
+        "Run the detector over recorded traffic, without Kafka.",
+    ),
+    ("evaluate", "services.cli.backtest", "Hold alerts against a truth file."),
+    ("references", "services.cli.backtest", "What honest traffic looks like: made on purpose, promoted by a person."),
     ("config", "services.cli.config", "Show the effective settings, secrets masked."),
     ("worker", "services.cli.worker", "Run a stream worker that needs the gateway's formats."),
     ("kafka", "services.cli.up", "The broker's own tools, on the embedded Kafka."),
