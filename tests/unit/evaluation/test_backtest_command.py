@@ -44,17 +44,17 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
 
 
 def test_from_simulated_files_to_judged_alerts(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for seed in (1, 2):
+    for seed, days in ((1, 4), (2, 1)):
         run(
-            *("simulate", "--scenario", "tiny", "--days", 1, "--seed", seed, "--start-ms", START_MS),
+            *("simulate", "--scenario", "tiny", "--days", days, "--seed", seed, "--start-ms", START_MS),
             *("--to", f"{seed}.jsonl", "--truth", f"{seed}.truth", "--accounts", f"{seed}.accounts"),
             *("--shared-data", workplace / "absent"),
         )
-    attackers = {
-        row["account"] for row in map(json.loads, (workplace / "1.truth").open()) if row["campaign"] is not None
-    }
-    honest = [line for line in (workplace / "1.jsonl").open() if json.loads(line)["api_key"] not in attackers]
-    (workplace / "honest.jsonl").write_text("".join(honest) + "not a record\n")
+    truth = map(json.loads, (workplace / "1.truth").read_text().splitlines())
+    attackers = {row["account"] for row in truth if row["campaign"] is not None}
+    lines = (workplace / "1.jsonl").read_text().splitlines()
+    honest = [line for line in lines if json.loads(line)["api_key"] not in attackers]
+    (workplace / "honest.jsonl").write_text("\n".join([*honest, "not a record"]) + "\n")
     built = run("references", "build", "honest.jsonl", "--format", "openai", "--out", "r.json", "--version", "v7")
     assert built["events"] == len(honest)
     assert sum(built["rejected"].values()) == 1
@@ -68,16 +68,16 @@ def test_from_simulated_files_to_judged_alerts(workplace: Path, monkeypatch: pyt
     )
     assert counts["references"] == "v7"
     assert counts["evaluation"]["campaigns_found"] == 1
-    lines = (workplace / "a.jsonl").read_bytes().splitlines()
-    assert len(lines) == counts["alerts"] >= 1
-    assert len((workplace / "rev.jsonl").read_bytes().splitlines()) == counts["revisions"] >= len(lines)
-    first = json.loads(lines[0])
+    raised = (workplace / "a.jsonl").read_bytes().splitlines()
+    assert len(raised) == counts["alerts"] >= 1
+    assert len((workplace / "rev.jsonl").read_bytes().splitlines()) == counts["revisions"] >= len(raised)
+    first = json.loads(raised[0])
     wanted = {"alert_id", "subject_kind", "subject", "members", "event_time", "score", "severity", "contributions"}
     assert wanted <= first.keys()
     ids = json.loads((workplace / "ids.json").read_text())
-    assert {member.account for line in lines for member in decode_alert(line).members} <= set(ids.values())
+    assert {member.account for line in raised for member in decode_alert(line).members} <= set(ids.values())
     # Nothing of a raw key is in the alerts.
-    assert not any(raw.encode() in line for raw in ids for line in lines)
+    assert not any(raw.encode() in line for raw in ids for line in raised)
 
     judged = run("evaluate", "--alerts", "rev.jsonl", "--truth", "2.truth", "--id-map", "ids.json", "--days", 1)[
         "evaluation"
