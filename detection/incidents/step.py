@@ -7,7 +7,7 @@ merged with each other, so that no honest crowd can become the bridge between tw
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 _HOUR_MS: Final = 3_600_000
 _LEAST_CUSTOMERS: Final = 3  # What is left of a pool once the entitled are out must still be a group.
 _ENTITLED_SHARE: Final = 0.5
-
-Job = Literal["accounts", "pools"]
 
 
 class _State(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -74,8 +72,11 @@ class IncidentsStep:
         if finding.hop > self.closed_hop:
             self._waiting.setdefault(finding.hop, {})[finding.finding_id] = finding
 
-    def closed(self, job: Job, partition: int, hop: int) -> None:
-        """Note that this source sends nothing more for ``hop`` or before it; works off what is complete with it."""
+    def closed(self, job: str, partition: int, hop: int) -> None:
+        """Note that a source sends nothing more for ``hop`` or before it; works off what is complete with it.
+
+        ``job`` is ``accounts`` or ``pools``, ``partition`` one of its partitions.
+        """
         sources = self._sources[job]
         if hop <= sources[partition]:
             return

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from detection.detectors.reference import References, build
+from detection.detectors.calibration import build
+from detection.detectors.reference import References
 from detection.features.catalogue import ACCOUNT_FEATURES
 from detection.pools.scoring import LEAST_ROWS, SCORED_DIRECTIONS, SCORED_NAMES, strata
 

@@ -220,7 +220,7 @@ def test_neither_order_redelivery_nor_restart_changes_a_byte(data: st.DataObject
         source = data.draw(st.sampled_from(sorted(key for key, queue in queues.items() if queue)))
         record = queues[source].pop(0)
         if isinstance(record, int):
-            step.closed(source[0], source[1], record)  # type: ignore[arg-type]  # Keys of the dict are jobs.
+            step.closed(source[0], source[1], record)
         else:
             step.add(record)
             if data.draw(st.booleans()):

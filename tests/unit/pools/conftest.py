@@ -13,7 +13,8 @@ import pytest
 
 from detection.columns import CONTRIBUTION, CUES, FIXED_POINT, RESIDUAL_REGISTERS, RESPONSE_REGISTERS
 from detection.config import DetectionConfig
-from detection.detectors.reference import References, build
+from detection.detectors.calibration import build
+from detection.detectors.reference import References
 from detection.families import Family
 from detection.pools.scoring import SCORED_DIRECTIONS, SCORED_NAMES, strata
 from detection.pools.step import PoolsStep
