@@ -46,7 +46,6 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("worker", "services.cli.worker", "Run a stream worker that needs the gateway's formats."),
     ("kafka", "services.cli.up", "The broker's own tools, on the embedded Kafka."),
 )
-UNEXPECTED = 1
 
 
 class LazyGroup(TyperGroup):
