@@ -16,7 +16,8 @@ import numpy as np
 from detection.accounts.step import AccountsStep
 from detection.columns import EVENT, StructuredArray
 from detection.config import AccountLane, DetectionConfig
-from detection.detectors.reference import References, build
+from detection.detectors.calibration import build
+from detection.detectors.reference import References
 from detection.features.catalogue import ACCOUNT_FEATURES
 from detection.ids import mix
 

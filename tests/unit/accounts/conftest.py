@@ -9,7 +9,8 @@ import pytest
 
 from detection.columns import ATTRIBUTES, EVENT
 from detection.config import AccountLane, Clocking, DetectionConfig, Forest, PoolLane
-from detection.detectors.reference import References, build
+from detection.detectors.calibration import build
+from detection.detectors.reference import References
 from detection.features.catalogue import ACCOUNT_FEATURES
 
 if TYPE_CHECKING:
