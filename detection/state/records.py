@@ -9,11 +9,12 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import NDArray
+
     from detection.columns import StructuredArray
-    from detection.state.store import SlotArray
 
 
-def take(records: StructuredArray, places: SlotArray) -> StructuredArray:
+def take(records: StructuredArray, places: NDArray[np.intp]) -> StructuredArray:
     """Copy some records; the same as ``records[places]``. ``records`` is contiguous."""
     return _opaque(records).take(places).view(records.dtype)
 

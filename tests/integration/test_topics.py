@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -23,7 +24,7 @@ from services.bootstrap import load_settings
 from services.cli import topics as command
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 pytestmark = pytest.mark.integration
 
@@ -50,6 +51,15 @@ def topics_of_this_test_only(admin: AdminClient) -> Iterator[None]:
     if mine:
         for future in admin.delete_topics(mine, operation_timeout=10).values():
             future.result()
+        eventually(lambda: set(mine) & set(admin.list_topics(timeout=10).topics), set())
+
+
+def eventually(look: Callable[[], object], wanted: object) -> None:
+    """What the controller has acknowledged, the broker shows a moment later."""
+    deadline = time.monotonic() + 10
+    while (seen := look()) != wanted:
+        assert time.monotonic() < deadline, f"still {seen}, not {wanted}"
+        time.sleep(0.02)
 
 
 def alter(admin: AdminClient, topic: str, name: str, value: str) -> None:
@@ -57,6 +67,12 @@ def alter(admin: AdminClient, topic: str, name: str, value: str) -> None:
     resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
     for future in admin.incremental_alter_configs([resource]).values():
         future.result()
+    eventually(lambda: shown(admin, topic, name), value)
+
+
+def shown(admin: AdminClient, topic: str, name: str) -> object:
+    (future,) = admin.describe_configs([ConfigResource(ResourceType.TOPIC, topic)]).values()
+    return future.result()[name].value
 
 
 def test_apply_creates_what_is_missing_and_then_finds_nothing_to_do(kafka: Any) -> None:
@@ -78,7 +94,7 @@ def test_drift_is_shown_and_mended_and_the_operators_settings_stay(kafka: Any, a
     (drift,) = ours.differences()
     assert (drift.kind, drift.setting, drift.wanted, drift.found) == ("setting", "retention.ms", "3600000", "1234567")
     assert ours.apply() == [drift]
-    assert ours.differences() == []
+    eventually(ours.differences, [])
     assert ours.found()[WIDE.name].settings["retention.bytes"] == "1000000000"
 
 
@@ -86,6 +102,7 @@ def test_another_partition_count_is_refused_and_nothing_is_changed(kafka: Any, a
     cluster(kafka, WIDE).apply()
     for future in admin.create_partitions([NewPartitions(WIDE.name, 5)]).values():
         future.result()
+    eventually(lambda: cluster(kafka, WIDE).found()[WIDE.name].partitions, 5)
     with pytest.raises(PartitionCountError, match=r"topics-test\.wide has 5, not 3"):
         cluster(kafka, WIDE, OTHER).apply()
     assert cluster(kafka, OTHER).found() == {}, "the refusal comes before the first change"
