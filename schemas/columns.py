@@ -15,11 +15,12 @@ from detection.columns import ATTRIBUTES, BOUNDARIES, EVENT, Flag
 from detection.ids import from_hex
 from schemas.account_attributes import AccountAttributes
 from schemas.request_event import Heartbeat, RequestEvent
+from schemas.twins import EVENT_IDENTIFIERS, SKETCH_IDENTIFIERS, event_decoder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from detection.columns import Int64Array, StructuredArray
+    from detection.columns import Int64Array, StructuredArray, UInt64Array
     from schemas.dead_letter import Reason
 
 _ABSENT: Final = "0" * 16
@@ -29,16 +30,35 @@ _REJECTED: Final = frozenset({"401", "403"})
 MAXIMUM_EVENT_BYTES: Final = 64 << 10
 
 _event = msgspec.json.Decoder(RequestEvent)
+_twin = event_decoder()
 _heartbeat = msgspec.json.Decoder(Heartbeat)
 _attributes = msgspec.json.Decoder(AccountAttributes)
-_numbers = attrgetter(
-    "time_unix_ms",
-    "gen_ai_usage_input_tokens",
-    "gen_ai_usage_output_tokens",
-    "gen_ai_usage_reasoning_output_tokens",
-    "duration_ms",
+_NUMBERS: Final = {
+    "time": "time_unix_ms",
+    "input_tokens": "gen_ai_usage_input_tokens",
+    "output_tokens": "gen_ai_usage_output_tokens",
+    "reasoning_tokens": "gen_ai_usage_reasoning_output_tokens",
+    "duration": "duration_ms",
+}
+# Where one of these is above its number, the event has the flag.
+_SWITCHES: Final = (
+    (Flag.LOGPROBS, "logprobs", 0),
+    (Flag.LOGIT_BIAS, "logit_bias_count", 0),
+    (Flag.STREAM, "gen_ai_request_stream", 0),
+    (Flag.MANY_CHOICES, "gen_ai_request_choice_count", 1),
+    (Flag.MULTI_TURN, "multi_turn", 0),
+    (Flag.TOOLS, "tools_count", 0),
+    (Flag.REASONING, "gen_ai_usage_reasoning_output_tokens", 0),
 )
-_identifiers = attrgetter("account", "organization", "client_network", "client_address", "logit_bias")
+# Plain integers: an enum's own operators cost more than the decoding.
+_ERROR: Final = int(Flag.ERROR)
+_ERROR_REJECTED: Final = int(Flag.ERROR | Flag.REJECTED)
+_TRUNCATED: Final = int(Flag.TRUNCATED)
+_TEXT_UNAVAILABLE: Final = int(Flag.TEXT_UNAVAILABLE)
+_read_numbers = attrgetter(*_NUMBERS.values(), *(name for _, name, _ in _SWITCHES))
+_NUMBERS_ROW: Final = np.dtype([(name, "<i8") for name in (*_NUMBERS, *(str(flag.name) for flag, _, _ in _SWITCHES))])
+_identifiers = attrgetter(*EVENT_IDENTIFIERS)
+_sketch_identifiers = attrgetter(*SKETCH_IDENTIFIERS)
 _configuration = attrgetter(
     "gen_ai_request_model",
     "gen_ai_request_temperature",
@@ -46,16 +66,6 @@ _configuration = attrgetter(
     "gen_ai_request_max_tokens",
     "gen_ai_request_choice_count",
     "logprobs",
-)
-_switches = attrgetter(
-    "error_type",
-    "logprobs",
-    "logit_bias_count",
-    "gen_ai_request_stream",
-    "gen_ai_request_choice_count",
-    "multi_turn",
-    "tools_count",
-    "gen_ai_usage_reasoning_output_tokens",
 )
 
 
@@ -80,13 +90,13 @@ class DecodedEvents:
 def decode_events(values: Sequence[bytes]) -> DecodedEvents:
     """Decode RequestEvent v1 records into ``EVENT`` columns, in order."""
     # Record by record: joining a chunk into one JSON array is faster still, but lets two crafted records swap places.
-    try:
-        events = list(map(_event.decode, values))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return _decode_one_by_one(values)
     if max(map(len, values), default=0) > MAXIMUM_EVENT_BYTES:
         return _decode_one_by_one(values)
-    return DecodedEvents(event_columns(events), np.arange(len(values), dtype=np.int64), [])
+    try:
+        columns = event_columns(list(map(_twin.decode, values)))
+    except (ValueError, RecursionError):  # msgspec's errors are ValueErrors, as is a wrong identifier.
+        return _decode_one_by_one(values)
+    return DecodedEvents(columns, np.arange(len(values), dtype=np.int64), [])
 
 
 def _decode_one_by_one(values: Sequence[bytes]) -> DecodedEvents:
@@ -109,11 +119,16 @@ def _decode_one(value: bytes) -> RequestEvent | tuple[Reason, str]:
     if len(value) > MAXIMUM_EVENT_BYTES:
         return "too_large", f"{len(value)} bytes, at most {MAXIMUM_EVENT_BYTES}"
     try:
-        return _event.decode(value)
+        event = _event.decode(value)
     except msgspec.ValidationError as error:
         return _name_invalid(str(error))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return "not_json", "the record is not JSON"
+    identifiers = [*_identifiers(event), *(_sketch_identifiers(event.sketch) if event.sketch is not None else ())]
+    if any(len(identifier) not in {0, 16} for identifier in identifiers):
+        # A pattern's end matches before a line break too.
+        return "bad_identifier", "an identifier is not 16 hexadecimal digits"
+    return event
 
 
 def _name_invalid(message: str) -> tuple[Reason, str]:
@@ -129,27 +144,37 @@ def _name_invalid(message: str) -> tuple[Reason, str]:
 
 @lru_cache(maxsize=65536)
 def name_hash(value: object) -> int:
-    """Hash a low-cardinality name or tuple of settings (BLAKE2b, 64 bits, never 0)."""
-    digest = hashlib.blake2b(repr(value).encode(), digest_size=8).digest()
+    """Hash a low-cardinality name or tuple of settings (BLAKE2b, 64 bits, never 0); equal values have equal hashes."""
+    # 0.0 and -0.0 are equal, so the cache answers for both what it computed for the one that came first.
+    plain = (
+        tuple(part or 0.0 if isinstance(part, float) else part for part in value) if isinstance(value, tuple) else value
+    )
+    digest = hashlib.blake2b(repr(plain).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") or 1
 
 
 def event_columns(events: Sequence[RequestEvent]) -> StructuredArray:
-    """Turn decoded events into ``EVENT`` columns; shape ``(len(events),)``."""
+    """Turn decoded events into ``EVENT`` columns; shape ``(len(events),)``.
+
+    Raises ValueError where an identifier is not 16 lower-case hexadecimal digits, as those of twins may be.
+    """
     count = len(events)
     columns = np.zeros(count, EVENT)
     if not count:
         return columns
-    numbers = np.array(list(map(_numbers, events)), np.int64)
-    for place, name in enumerate(("time", "input_tokens", "output_tokens", "reasoning_tokens", "duration")):
-        columns[name] = numbers[:, place]
-    flat = [value or _ABSENT for event in events for value in _identifiers(event)]
-    identifiers = from_hex(flat).reshape(count, 5)
+    numbers = np.fromiter(map(_read_numbers, events), _NUMBERS_ROW, count)
+    for name in _NUMBERS:
+        columns[name] = numbers[name]
+    identifiers = _read_identifiers([value for event in events for value in _identifiers(event)]).reshape(count, -1)
+    # The end user, last, is checked and not kept.
     for place, name in enumerate(("account", "organization", "network", "address", "bias")):
         columns[name] = identifiers[:, place]
     columns["configuration"] = [name_hash(_configuration(event)) for event in events]
     columns["client"] = [name_hash(event.client_family) if event.client_family else 0 for event in events]
-    columns["flags"] = [_flags(event) for event in events]
+    flags = np.array([_named_flags(event) for event in events], np.int64)
+    for flag, _, least in _SWITCHES:
+        flags |= np.where(numbers[str(flag.name)] > least, int(flag), 0)
+    columns["flags"] = flags
     _fill_sketches(columns, events)
     return columns
 
@@ -166,32 +191,31 @@ def _fill_sketches(columns: StructuredArray, events: Sequence[RequestEvent]) -> 
     # Deepest last: short lists are padded in front.
     boundaries = b"".join([(s.boundaries if s else b"").rjust(8 * BOUNDARIES, b"\0") for s in sketches])
     columns["boundaries"] = np.frombuffer(boundaries, "<u8").reshape(count, BOUNDARIES)
-    columns["last_turn"] = from_hex([(s.last_turn if s else "") or _ABSENT for s in sketches])
-    columns["response"] = from_hex([(s.response if s else "") or _ABSENT for s in sketches])
+    columns["last_turn"] = _read_identifiers([s.last_turn if s else "" for s in sketches])
+    columns["response"] = _read_identifiers([s.response if s else "" for s in sketches])
 
 
-def _flags(event: RequestEvent) -> int:
-    error, logprobs, bias, stream, choices, multi_turn, tools, reasoning = _switches(event)
-    flags = int(event.sketch.flags) if event.sketch is not None else int(Flag.TEXT_UNAVAILABLE)
-    if error:
-        flags |= Flag.ERROR | (Flag.REJECTED if error in _REJECTED else 0)
-    if logprobs:
-        flags |= Flag.LOGPROBS
-    if bias:
-        flags |= Flag.LOGIT_BIAS
-    if stream:
-        flags |= Flag.STREAM
-    if choices > 1:
-        flags |= Flag.MANY_CHOICES
-    if multi_turn:
-        flags |= Flag.MULTI_TURN
-    if tools:
-        flags |= Flag.TOOLS
-    if reasoning:
-        flags |= Flag.REASONING
+def _read_identifiers(values: Sequence[str]) -> UInt64Array:
+    """Read identifiers of at most 16 characters each, "" as 0; raises ValueError where one is none.
+
+    All at once: joined, they are as long as they should be only if each is, and their bytes as many only if no
+    character was white space, which ``bytes.fromhex`` passes over.
+    """
+    joined = "".join([value or _ABSENT for value in values])
+    raw = bytes.fromhex(joined)
+    if len(joined) != 16 * len(values) or len(raw) != 8 * len(values) or joined != joined.lower():
+        raise ValueError("an identifier is not 16 lower-case hexadecimal digits")
+    return np.frombuffer(raw, ">u8").astype(np.uint64)
+
+
+def _named_flags(event: RequestEvent) -> int:
+    """Give the flags that come from text and from names."""
+    flags = event.sketch.flags if event.sketch is not None else _TEXT_UNAVAILABLE
+    if event.error_type:
+        flags |= _ERROR_REJECTED if event.error_type in _REJECTED else _ERROR
     if "length" in event.gen_ai_response_finish_reasons:
-        flags |= Flag.TRUNCATED
-    return int(flags)
+        flags |= _TRUNCATED
+    return flags
 
 
 def decode_heartbeat(value: bytes) -> Heartbeat | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 import msgspec
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detection.columns import Flag
-from schemas.columns import MAXIMUM_EVENT_BYTES, decode_attributes, decode_events, decode_heartbeat
+from schemas.columns import MAXIMUM_EVENT_BYTES, decode_attributes, decode_events, decode_heartbeat, name_hash
 from schemas.request_event import Heartbeat, RequestEvent, Sketch
 
 CANARY = "canary-7f3a-secret"
@@ -124,3 +125,55 @@ def test_attributes_are_read_and_bad_ones_named() -> None:
     assert rows["created_at"].tolist() == [7]
     assert kept.tolist() == [0]
     assert [reject.index for reject in rejects] == [1, 2]
+
+
+IDENTIFIERS = ("account", "organization", "end_user", "client_address", "client_network", "logit_bias")
+SKETCH_IDENTIFIERS = ("last_turn", "response")
+NEARLY = (
+    "",
+    "0" * 16,
+    "0123456789abcdef",
+    "0123456789ABCDEF",
+    "0123456789abcdef\n",
+    "0123456789abcde\n",
+    " 123456789abcdef",
+    "01 23456789abcdef",
+    "0123456789abcde",
+    "0123456789abcdef0",
+    "\uff10123456789abcde",
+    "0123456789abcdeg",
+)
+
+
+@pytest.mark.parametrize("wrong", NEARLY)
+@pytest.mark.parametrize("field", [*IDENTIFIERS, *SKETCH_IDENTIFIERS])
+def test_identifiers_checked_as_columns_are_those_of_the_strict_type(field: str, wrong: str) -> None:
+    sketch = {"ladder": "A" * 96, "projection": "A" * 43 + "="}
+    body = json.loads(encode(event())) | {"sketch": sketch}
+    (sketch if field in SKETCH_IDENTIFIERS else body)[field] = wrong
+    value = json.dumps(body).encode()
+    try:
+        msgspec.json.decode(value, type=RequestEvent)
+        valid = "\n" not in wrong
+    except msgspec.ValidationError:
+        valid = False
+    neighbour = encode(event(account="00000000000000ff"))
+    decoded = decode_events([neighbour, value, neighbour])
+    assert decoded.kept.tolist() == ([0, 1, 2] if valid else [0, 2])
+    assert {reject.index for reject in decoded.rejects} == (set() if valid else {1})
+    assert decoded.columns["account"][[0, -1]].tolist() == [255, 255]
+
+
+def test_two_wrong_identifiers_do_not_make_two_right_ones() -> None:
+    body = json.loads(encode(event()))
+    body |= {"organization": "0" * 15, "client_network": "0" * 17}
+    decoded = decode_events([json.dumps(body).encode()])
+    assert [reject.reason for reject in decoded.rejects] == ["schema"]
+
+
+def test_equal_settings_have_equal_hashes_whichever_zero_came_first() -> None:
+    zero, minus = (encode(event(gen_ai_request_temperature=value, client_family="z")) for value in (0.0, -0.0))
+    name_hash.cache_clear()
+    first = decode_events([minus]).columns["configuration"][0]
+    name_hash.cache_clear()
+    assert decode_events([zero]).columns["configuration"][0] == first
