@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import faust
 
@@ -25,9 +25,16 @@ def group_of(job: str) -> str:
     return f"stillwatch-{job}"
 
 
-def make_app(job: str, settings: Settings) -> Any:
+class JobApp(faust.App):
+    """An app that leaves nothing on the disk."""
+
+    def _create_directories(self) -> None:
+        """Make no data directory: Faust's would stand in the working directory, which may be read-only."""
+
+
+def make_app(job: str, settings: Settings) -> JobApp:
     """Make the app of a job. Nothing connects before the worker starts it."""
-    return faust.App(
+    return JobApp(
         group_of(job),
         broker=broker_url(settings),
         broker_credentials=credentials(settings),

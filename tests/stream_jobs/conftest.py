@@ -123,7 +123,7 @@ class Broker:
         return process
 
 
-def eventually(check: object, seconds: float = 40.0, what: str = "the condition") -> None:
+def eventually(check: object, seconds: float = 60.0, what: str = "the condition") -> None:
     deadline = time.monotonic() + seconds
     while not check():  # type: ignore[operator] # any nullary callable
         assert time.monotonic() < deadline, f"{what} did not come true in {seconds:.0f} s"

@@ -15,7 +15,7 @@ import pytest
 
 from schemas.dead_letter import DeadLetter
 from schemas.topics import ALERTS, DEAD_LETTERS, FINDINGS
-from tests.stream_jobs.conftest import eventually
+from tests.stream_jobs.conftest import ROOT, eventually
 
 if TYPE_CHECKING:
     from tests.stream_jobs.conftest import Broker
@@ -93,6 +93,8 @@ def test_health_tells_assignment_recovery_and_lag(broker: Broker) -> None:
     eventually(lambda: ready(port)[1]["lag"]["detail"] == "0 records behind", 20, "the end of the lag")
     status, checks = ready(port)
     assert status
+    # Faust would keep a data directory where the worker was started.
+    assert not list(ROOT.glob("stillwatch-*-data"))
     assert checks["assigned"]["detail"] == "1 partitions"
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as page:
         text = page.read().decode()
