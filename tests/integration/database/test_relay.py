@@ -48,9 +48,7 @@ def make_relay(servers: str, engine: Engine, url: str, stop: threading.Event, po
 
 
 def labels_of(servers: str, alert_id: str, wanted: int) -> list[tuple[Label, dict[str, bytes]]]:
-    consumer = Consumer(
-        {"bootstrap.servers": servers, "group.id": uuid.uuid4().hex, "auto.offset.reset": "earliest"}
-    )
+    consumer = Consumer({"bootstrap.servers": servers, "group.id": uuid.uuid4().hex, "auto.offset.reset": "earliest"})
     consumer.subscribe([LABELS.name])
     found: list[tuple[Label, dict[str, bytes]]] = []
     deadline = time.monotonic() + 20
@@ -95,12 +93,12 @@ def test_a_label_is_four_rows_or_none(engine: Engine, session: Session) -> None:
 
 def test_a_lost_race_and_a_reused_key_write_nothing(engine: Engine, session: Session) -> None:
     store(engine, "acme", [make_alert(1)])
-    first = label_alert(session, "acme", make_wish(expected_version=1, idempotency_key="k1"), NOW)
+    first = label_alert(session, "acme", make_wish(expected_versions=frozenset({1}), idempotency_key="k1"), NOW)
     session.commit()
     with pytest.raises(LostRaceError):
-        label_alert(session, "acme", make_wish(expected_version=1), NOW)
+        label_alert(session, "acme", make_wish(expected_versions=frozenset({1})), NOW)
     session.rollback()
-    again = label_alert(session, "acme", make_wish(expected_version=1, idempotency_key="k1"), NOW)
+    again = label_alert(session, "acme", make_wish(expected_versions=frozenset({1}), idempotency_key="k1"), NOW)
     assert (again.replayed, again.label.label_id) == (True, first.label.label_id)
     with pytest.raises(KeyReusedError):
         label_alert(session, "acme", make_wish(verdict="benign", idempotency_key="k1"), NOW)

@@ -1,0 +1,1 @@
+"""The `stillwatch` command; each module registers the sub-commands of one subject."""
