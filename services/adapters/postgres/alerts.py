@@ -81,12 +81,12 @@ def read_alert(session: Session, tenant: str, alert_id: str, *, members: int = 1
         .order_by(EvidenceRow.hop, EvidenceRow.finding_id)
     ).all()
     strongest = list_members(session, tenant, alert_id, limit=members).rows
-    return AlertDetail(alert, evidence, list_alert_labels(session, tenant, alert_id), strongest)
+    return AlertDetail(alert, evidence, list_labels_of(session, tenant, [alert_id]), strongest)
 
 
-def list_alert_labels(session: Session, tenant: str, alert_id: str) -> Sequence[LabelRow]:
-    """Give an alert's labels, newest first."""
-    labels = select(LabelRow).where(LabelRow.tenant == tenant, LabelRow.alert_id == alert_id)
+def list_labels_of(session: Session, tenant: str, alert_ids: Sequence[str]) -> Sequence[LabelRow]:
+    """Give the labels of these alerts, newest first."""
+    labels = select(LabelRow).where(LabelRow.tenant == tenant, LabelRow.alert_id.in_(alert_ids))
     return session.scalars(labels.order_by(LabelRow.labelled_at.desc(), LabelRow.label_id.desc())).all()
 
 

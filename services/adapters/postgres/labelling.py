@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
 
+class UnknownLabelError(StillwatchError):
+    """There is no such label."""
+
+
 class LostRaceError(StillwatchError):
     """The alert has changed since it was read; nothing was written."""
 
@@ -44,13 +48,13 @@ class KeyReusedError(StillwatchError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """A verdict as it is asked for. ``expected_version`` is the alert's version that was read; None takes any."""
+    """A verdict as it is asked for. ``expected_versions`` holds the alert's version that was read; None takes any."""
 
     alert_id: str
     verdict: Verdict
     reason: str
     actor: str
-    expected_version: int | None = None
+    expected_versions: frozenset[int] | None = None
     idempotency_key: str | None = None
 
     def digest(self) -> str:
@@ -78,8 +82,8 @@ def label_alert(session: Session, tenant: str, wish: Wish, now: datetime) -> Lab
     earlier = _made_earlier(session, tenant, wish)
     if earlier is not None:
         return Labelled(earlier, alert.version, replayed=True)
-    if wish.expected_version is not None and wish.expected_version != alert.version:
-        raise LostRaceError(f"alert {wish.alert_id} is at version {alert.version}, not {wish.expected_version}")
+    if wish.expected_versions is not None and alert.version not in wish.expected_versions:
+        raise LostRaceError(f"alert {wish.alert_id} is at version {alert.version} now")
     row = _row(tenant, alert, wish, now)
     session.add(row)
     before = {"state": alert.state, "version": alert.version}
@@ -114,6 +118,14 @@ def label_alert(session: Session, tenant: str, wish: Wish, now: datetime) -> Lab
         at=now,
     )
     return Labelled(row, alert.version, replayed=False)
+
+
+def find_label(session: Session, tenant: str, label_id: str) -> LabelRow:
+    """Give one label; raises UnknownLabelError."""
+    row = session.get(LabelRow, (tenant, label_id))
+    if row is None:
+        raise UnknownLabelError(f"there is no label {label_id}")
+    return row
 
 
 def _made_earlier(session: Session, tenant: str, wish: Wish) -> LabelRow | None:

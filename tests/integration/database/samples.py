@@ -48,7 +48,7 @@ def make_alert(number: int = 1, revision: int = 1, *, members: int = 3, hour: in
                 account=account_id(100 * number + place),
                 customer=account_id(9000 + number),
                 requests=100 + revision,
-                strength=round(0.5 + place / 100 + revision / 1000, 4),
+                strength=round(0.5 + place % 40 / 100 + revision / 1000, 4),
                 since=event_time,
             )
             for place in range(members)

@@ -32,7 +32,7 @@ def dump(engine: Engine, tenant: str) -> dict[str, Any]:
         return {
             table: connection.execute(
                 text(
-                    f"SELECT to_jsonb({table}) - 'stored_at' - 'version' - 'tenant' AS row FROM {table} "  # noqa: S608 - our names
+                    f"SELECT to_jsonb({table}) - 'stored_at' - 'version' - 'tenant' AS row FROM {table} "  # noqa: S608
                     "WHERE tenant = :tenant ORDER BY 1"
                 ),
                 {"tenant": tenant},
@@ -49,7 +49,7 @@ def test_redelivery_and_disorder_change_nothing(engine: Engine) -> None:
     expected = dump(engine, "orderly")
     assert [len(rows) for rows in expected.values()] == [6, 18, 18, 27]
     for seed in range(8):
-        chance = random.Random(seed)  # noqa: S311 - the dice repeat, that is their point
+        chance = random.Random(seed)  # noqa: S311 - disorder, not a secret
         delivered = [alert for alert in revisions for _ in range(chance.randint(1, 3))]
         chance.shuffle(delivered)
         tenant = f"disorderly-{seed}"

@@ -1,0 +1,76 @@
+"""``python -m services.api``: the API and the page, until SIGTERM."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING
+
+import uvicorn
+from confluent_kafka.admin import AdminClient
+
+from services import bootstrap
+from services.adapters.clock import SystemClock, utc_now
+from services.adapters.postgres.engine import create_engine
+from services.api.app import create_app
+from services.api.context import LOOPBACK_NAMES, ApiContext
+from services.api.health import make_checks
+from services.telemetry.health import HealthServer
+from services.telemetry.logs import configure_logs, get_logger
+from services.telemetry.metrics import Metrics
+
+if TYPE_CHECKING:
+    from services.settings import Settings
+
+PROCESS = "api"
+DRAIN_SECONDS = 10
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+def main() -> None:
+    """Serve; returns when it was asked to stop and the open requests are answered."""
+    settings = bootstrap.load_settings()
+    configure_logs(PROCESS, settings.log_level, settings.log_format)
+    engine = create_engine(bootstrap.database_url(settings), process=PROCESS, pool_size=10)
+    admin = AdminClient(bootstrap.consumer_base(settings))
+    checks = make_checks(engine, admin, settings.tenant, utc_now)
+    metrics = Metrics()
+    context = ApiContext(
+        engine=engine,
+        metrics=metrics,
+        clock=SystemClock(),
+        tenant=settings.tenant,
+        checks=checks,
+        # Behind a proxy the Host header is the proxy's business.
+        allowed_hosts=LOOPBACK_NAMES if settings.api_host in LOOPBACK else None,
+    )
+    app = create_app(context, bootstrap.product_version())
+    listener = _listen(settings)
+    health = HealthServer(metrics, checks, settings.metrics_host, settings.metrics_port).start()
+    get_logger().info(
+        "process.started",
+        url=f"http://{settings.api_host}:{listener.getsockname()[1]}/",
+        metrics_port=health.port,
+    )
+    config = uvicorn.Config(
+        app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=DRAIN_SECONDS
+    )
+    try:
+        uvicorn.Server(config).run(sockets=[listener])
+    finally:
+        listener.close()
+        health.stop()
+        engine.dispose()
+    get_logger().info("process.stopped")
+
+
+def _listen(settings: Settings) -> socket.socket:
+    """Open the port, so that one that is taken is an error here and 0 is known before the first log line."""
+    family = socket.AF_INET6 if ":" in settings.api_host else socket.AF_INET
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind((settings.api_host, settings.api_port))
+    return listener
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+"""``/v1``: labels and entitlements. Every act is one transaction with its audit row and its record for Kafka."""
+
+from __future__ import annotations
+
+import re
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query, Response
+from pydantic import StringConstraints
+
+from services.adapters.postgres import alerts, entitlements, labelling
+from services.api.context import Context  # noqa: TC001 - FastAPI reads annotations at run time
+from services.api.models import (
+    EntitlementAnswer,
+    EntitlementQuery,
+    EntitlementRequest,
+    LabelAnswer,
+    LabelRequest,
+    PageOf,
+    Paging,
+    RecordId,
+    RevokeRequest,
+)
+from services.api.problems import responses
+from services.api.reading import etag
+
+router = APIRouter(prefix="/v1", tags=["acts"])
+_ETAG = re.compile(r'"v(\d{1,18})"')
+IfMatch = Annotated[
+    str | None, Header(description="The alert's ETag as it was read: 412 where the alert has changed since.")
+]
+IdempotencyKey = Annotated[
+    Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,255}$")] | None,
+    Header(description="The same key and body again give the same label; another body under it is refused."),
+]
+
+
+def expected_versions(if_match: str | None) -> frozenset[int] | None:
+    """Read an If-Match header; None takes any version. A tag that is not ours matches no version."""
+    if if_match is None or if_match.strip() == "*":
+        return None
+    return frozenset(int(number) for number in _ETAG.findall(if_match))
+
+
+@router.post(
+    "/labels",
+    status_code=HTTPStatus.CREATED,
+    responses=responses(HTTPStatus.NOT_FOUND, HTTPStatus.PRECONDITION_FAILED),
+)
+def post_label(
+    context: Context,
+    body: LabelRequest,
+    response: Response,
+    if_match: IfMatch = None,
+    idempotency_key: IdempotencyKey = None,
+) -> LabelAnswer:
+    """Record a verdict on an alert; it goes to the topic ``labels``."""
+    wish = labelling.Wish(
+        alert_id=body.alert_id,
+        verdict=body.verdict,
+        reason=body.reason,
+        actor=body.actor,
+        expected_versions=expected_versions(if_match),
+        idempotency_key=idempotency_key,
+    )
+    with context.transaction() as session:
+        labelled = labelling.label_alert(session, context.tenant, wish, context.now())
+        answer = LabelAnswer.model_validate(labelled.label)
+    response.headers["ETag"] = etag(labelled.version)
+    response.headers["Location"] = f"/v1/labels/{answer.label_id}"
+    if labelled.replayed:
+        response.headers["Idempotency-Replayed"] = "true"
+    return answer
+
+
+@router.get("/labels", responses=responses())
+def list_labels(context: Context, query: Annotated[Paging, Query()]) -> PageOf[LabelAnswer]:
+    """List labels, newest first."""
+    with context.transaction() as session:
+        page = alerts.list_labels(session, context.tenant, limit=query.limit, cursor=query.cursor)
+        return PageOf(items=[LabelAnswer.model_validate(row) for row in page.rows], next_cursor=page.next_cursor)
+
+
+@router.get("/labels/{label_id}", responses=responses(HTTPStatus.NOT_FOUND))
+def get_label(context: Context, label_id: RecordId) -> LabelAnswer:
+    """Give one label."""
+    with context.transaction() as session:
+        return LabelAnswer.model_validate(labelling.find_label(session, context.tenant, label_id))
+
+
+@router.post(
+    "/entitlements",
+    status_code=HTTPStatus.CREATED,
+    responses=responses(HTTPStatus.CONFLICT),
+)
+def post_entitlement(context: Context, body: EntitlementRequest) -> EntitlementAnswer:
+    """Grant an entitlement; it goes to the topic ``entitlements``."""
+    now = context.now()
+    grant = entitlements.Grant(
+        subject_kind=body.subject_kind,
+        subject=body.subject,
+        kind=body.kind,
+        valid_from=body.valid_from or now,
+        valid_until=body.valid_until,
+        reference=body.reference,
+        actor=body.actor,
+    )
+    with context.transaction() as session:
+        return EntitlementAnswer.model_validate(entitlements.add_entitlement(session, context.tenant, grant, now))
+
+
+@router.get("/entitlements", responses=responses())
+def list_entitlements(context: Context, query: Annotated[EntitlementQuery, Query()]) -> PageOf[EntitlementAnswer]:
+    """List entitlements, newest first."""
+    with context.transaction() as session:
+        page = entitlements.list_entitlements(
+            session,
+            context.tenant,
+            subject=query.subject,
+            in_force_at=context.now() if query.in_force else None,
+            limit=query.limit,
+            cursor=query.cursor,
+        )
+        return PageOf(items=[EntitlementAnswer.model_validate(row) for row in page.rows], next_cursor=page.next_cursor)
+
+
+@router.post("/entitlements/{entitlement_id}/revoke", responses=responses(HTTPStatus.NOT_FOUND))
+def revoke_entitlement(context: Context, entitlement_id: RecordId, body: RevokeRequest) -> EntitlementAnswer:
+    """Take an entitlement back from now on; again changes nothing."""
+    with context.transaction() as session:
+        row = entitlements.revoke_entitlement(
+            session, context.tenant, entitlement_id, actor=body.actor, now=context.now()
+        )
+        return EntitlementAnswer.model_validate(row)
