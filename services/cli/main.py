@@ -42,6 +42,8 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ),
     ("evaluate", "services.cli.backtest", "Hold alerts against a truth file."),
     ("references", "services.cli.backtest", "What honest traffic looks like: made on purpose, promoted by a person."),
+    ("alerts", "services.cli.alerts", "List, show, label and export alerts."),
+    ("entitlements", "services.cli.alerts", "Grant, list and revoke entitlements."),
     ("config", "services.cli.config", "Show the effective settings, secrets masked."),
     ("worker", "services.cli.worker", "Run a stream worker that needs the gateway's formats."),
     ("kafka", "services.cli.up", "The broker's own tools, on the embedded Kafka."),

@@ -15,8 +15,9 @@ from services.adapters.postgres.engine import create_engine
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from services.adapters.embedded import EmbeddedKafka, EmbeddedPostgres
     from sqlalchemy import Engine
+
+    from services.adapters.embedded import EmbeddedKafka, EmbeddedPostgres
 
 
 @pytest.fixture
