@@ -191,7 +191,8 @@ def _title(incident: Incident, strongest: Finding, groups: set[str]) -> str:
         )
     return (
         f"{incident.customers:,} customers with {shared}{more} behave like one operator over "
-        f"{strongest.requests:,} requests: {_reasons(strongest.evidence)} ({score})"
+        f"{sum(member.requests for member in incident.members.values()):,} requests: "
+        f"{_reasons(strongest.evidence)} ({score})"
     )
 
 
