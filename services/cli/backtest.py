@@ -80,8 +80,9 @@ def backtest(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Run the detector over recorded traffic, without Kafka: the alerts that the live path would raise.
+    """Run the detector over recorded traffic, without Kafka.
 
+    The alerts are those that the live path would raise, byte for byte, with the same number of partitions.
     Text and raw identifiers are sketched and keyed on the way, as at a gateway; the id map is the only place where both
     stand side by side, so keep it where the raw values may be.
     """
@@ -164,7 +165,10 @@ def evaluate_alerts(
     days: Annotated[float, typer.Option("--days", min=0.01, help="Length of the traffic, for rates by the day.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Compare alerts with the truth: campaigns found, accounts named, honest accounts touched."""
+    """Hold alerts against a truth file.
+
+    Told: campaigns found, accounts named, honest accounts touched.
+    """
     try:
         raised = [decode_alert(line) for line in alerts.read_bytes().splitlines() if line]
         ids: dict[str, str] = json.loads(id_map.read_text(encoding="utf-8"))
