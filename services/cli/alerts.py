@@ -7,6 +7,7 @@ from pathlib import Path  # noqa: TC003 - Typer reads annotations at run time
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -67,20 +68,19 @@ def list_alerts(
     if as_json:
         write_json(PageOf[AlertSummary](items=rows, next_cursor=page.next_cursor))
         return
-    table = Table()
+    table = Table(box=SIMPLE_HEAD)
     # What a reader types again is never cut off.
     table.add_column("Alert", no_wrap=True, min_width=16)
-    for name in ("Severity", "State", "Members", "Score", "First seen", "What"):
-        table.add_column(name)
+    for name in ("Severity", "State"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("What")
     for row in rows:
+        facts = f"{row.member_count:,} members, score {row.score:.3f}, first seen {row.event_time:%Y-%m-%d %H:%M}"
         table.add_row(
             row.alert_id,
             f"[{TONES[row.severity]}]{row.severity}[/]",
             row.state,
-            f"{row.member_count:,}",
-            f"{row.score:.3f}",
-            f"{row.event_time:%Y-%m-%d %H:%M}",
-            escape(row.title),
+            f"{escape(row.title)}\n[dim]{facts}[/]",
         )
     write_table(table, page.next_cursor)
 
@@ -99,11 +99,21 @@ def show_alert(alert_id: AlertId, *, as_json: AsJson = False) -> None:
         f"score {alert.score:.3f}, {alert.member_count:,} members, {alert.requests:,} requests, "
         f"first seen {format_moment(alert.event_time)}"
     )
-    why = Table("Feature", "Actual", "Expected", "Part in the score", title="Why", title_justify="left")
+    why = Table(
+        "Feature", "Actual", "Expected", "Part in the score", title="Why", title_justify="left", box=SIMPLE_HEAD
+    )
     for part in alert.contributions:
         why.add_row(part.feature, f"{part.actual:.4g}", f"{part.expected:.4g}", f"{part.weight:+.3f}")
     console.print(why)
-    who = Table("Account", "Customer", "Requests", "Strength", title="Members (strongest)", title_justify="left")
+    who = Table(
+        "Account",
+        "Customer",
+        "Requests",
+        "Strength",
+        title="Members (strongest)",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+    )
     for member in alert.members[:20]:
         who.add_row(member.account, member.customer, f"{member.requests:,}", f"{member.strength:.2f}")
     console.print(who)
