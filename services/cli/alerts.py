@@ -1,4 +1,4 @@
-"""``stillwatch alerts``, ``entitlements`` and ``migrate``: the database from the terminal."""
+"""``stillwatch alerts`` and ``entitlements``: the database from the terminal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rich.table import Table
 from detection.outcomes import Severity, SubjectKind  # noqa: TC001 - as above
 from schemas.label import Verdict  # noqa: TC001 - as above
 from services.adapters.clock import utc_now
-from services.adapters.postgres import alerts, labelling, migrate
+from services.adapters.postgres import alerts, labelling
 from services.adapters.postgres.moments import format_moment
 from services.api.models import AlertSummary, LabelAnswer, PageOf, describe_alert
 from services.cli import entitlements
@@ -24,7 +24,6 @@ from services.cli.database import (
     AsJson,
     Cursor,
     Limit,
-    open_engine,
     open_session,
     require_words,
     write_json,
@@ -47,7 +46,6 @@ def register(app: typer.Typer) -> None:
     listed.command("export")(export_alerts)
     app.add_typer(listed, name="alerts")
     entitlements.register(app)
-    app.command("migrate")(run_migrations)
 
 
 def list_alerts(
@@ -157,13 +155,6 @@ def export_alerts(
             with output.open("wb") as file:
                 count = _write_lines(file, records)
     Console(stderr=True, highlight=False).print(f"{count} alerts")
-
-
-def run_migrations() -> None:
-    """Bring the database to this version's schema."""
-    with open_engine() as engine:
-        revision = migrate.upgrade(engine)
-    Console(highlight=False).print(f"The database is at revision {revision}.")
 
 
 def _write_lines(file: Any, records: Iterator[bytes]) -> int:

