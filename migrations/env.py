@@ -22,7 +22,7 @@ PARTITION = re.compile(r"_p\d{6}$")
 
 def include_name(
     name: str | None,
-    kind: Literal["schema", "table", "column", "index", "unique_constraint", "foreign_key_constraint"],
+    kind: str,
     _parents: MutableMapping[Literal["schema_name", "table_name", "schema_qualified_table_name"], str | None],
 ) -> bool:
     # Partitions are made and dropped while the product runs; the models know their parents only.

@@ -31,6 +31,8 @@ def main() -> None:
         bootstrap.consumer_base(settings)
         | {
             "group.id": f"{settings.tenant}.{JOB}",
+            # A static member: a sink that comes back takes its place at once, not after the dead one's session.
+            "group.instance.id": f"{settings.tenant}.{JOB}.{settings.worker_index}",
             "isolation.level": "read_committed",
             "enable.auto.commit": False,
             "auto.offset.reset": "earliest",

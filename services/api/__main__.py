@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 from typing import TYPE_CHECKING
 
@@ -51,6 +52,9 @@ def main() -> None:
         url=f"http://{settings.api_host}:{listener.getsockname()[1]}/",
         metrics_port=health.port,
     )
+    # The server handles these while it runs and raises them again at its end: then they have done their work.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
     config = uvicorn.Config(
         app, log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=DRAIN_SECONDS
     )

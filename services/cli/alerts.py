@@ -1,4 +1,4 @@
-"""``stillwatch alerts``, ``entitlements`` and ``migrate``: the database from the terminal."""
+"""``stillwatch alerts`` and ``entitlements``: the database from the terminal."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path  # noqa: TC003 - Typer reads annotations at run time
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -14,7 +15,7 @@ from rich.table import Table
 from detection.outcomes import Severity, SubjectKind  # noqa: TC001 - as above
 from schemas.label import Verdict  # noqa: TC001 - as above
 from services.adapters.clock import utc_now
-from services.adapters.postgres import alerts, labelling, migrate
+from services.adapters.postgres import alerts, labelling
 from services.adapters.postgres.moments import format_moment
 from services.api.models import AlertSummary, LabelAnswer, PageOf, describe_alert
 from services.cli import entitlements
@@ -23,7 +24,6 @@ from services.cli.database import (
     AsJson,
     Cursor,
     Limit,
-    open_engine,
     open_session,
     require_words,
     write_json,
@@ -46,7 +46,6 @@ def register(app: typer.Typer) -> None:
     listed.command("export")(export_alerts)
     app.add_typer(listed, name="alerts")
     entitlements.register(app)
-    app.command("migrate")(run_migrations)
 
 
 def list_alerts(
@@ -67,20 +66,19 @@ def list_alerts(
     if as_json:
         write_json(PageOf[AlertSummary](items=rows, next_cursor=page.next_cursor))
         return
-    table = Table()
+    table = Table(box=SIMPLE_HEAD)
     # What a reader types again is never cut off.
     table.add_column("Alert", no_wrap=True, min_width=16)
-    for name in ("Severity", "State", "Members", "Score", "First seen", "What"):
-        table.add_column(name)
+    for name in ("Severity", "State"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("What")
     for row in rows:
+        facts = f"{row.member_count:,} members, score {row.score:.3f}, first seen {row.event_time:%Y-%m-%d %H:%M}"
         table.add_row(
             row.alert_id,
             f"[{TONES[row.severity]}]{row.severity}[/]",
             row.state,
-            f"{row.member_count:,}",
-            f"{row.score:.3f}",
-            f"{row.event_time:%Y-%m-%d %H:%M}",
-            escape(row.title),
+            f"{escape(row.title)}\n[dim]{facts}[/]",
         )
     write_table(table, page.next_cursor)
 
@@ -99,11 +97,21 @@ def show_alert(alert_id: AlertId, *, as_json: AsJson = False) -> None:
         f"score {alert.score:.3f}, {alert.member_count:,} members, {alert.requests:,} requests, "
         f"first seen {format_moment(alert.event_time)}"
     )
-    why = Table("Feature", "Actual", "Expected", "Part in the score", title="Why", title_justify="left")
+    why = Table(
+        "Feature", "Actual", "Expected", "Part in the score", title="Why", title_justify="left", box=SIMPLE_HEAD
+    )
     for part in alert.contributions:
         why.add_row(part.feature, f"{part.actual:.4g}", f"{part.expected:.4g}", f"{part.weight:+.3f}")
     console.print(why)
-    who = Table("Account", "Customer", "Requests", "Strength", title="Members (strongest)", title_justify="left")
+    who = Table(
+        "Account",
+        "Customer",
+        "Requests",
+        "Strength",
+        title="Members (strongest)",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+    )
     for member in alert.members[:20]:
         who.add_row(member.account, member.customer, f"{member.requests:,}", f"{member.strength:.2f}")
     console.print(who)
@@ -147,13 +155,6 @@ def export_alerts(
             with output.open("wb") as file:
                 count = _write_lines(file, records)
     Console(stderr=True, highlight=False).print(f"{count} alerts")
-
-
-def run_migrations() -> None:
-    """Bring the database to this version's schema."""
-    with open_engine() as engine:
-        revision = migrate.upgrade(engine)
-    Console(highlight=False).print(f"The database is at revision {revision}.")
 
 
 def _write_lines(file: Any, records: Iterator[bytes]) -> int:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
@@ -94,17 +95,16 @@ def _write(rows: Sequence[EntitlementAnswer], *, as_json: bool, next_cursor: str
     if as_json:
         write_json(PageOf[EntitlementAnswer](items=list(rows), next_cursor=next_cursor))
         return
-    table = Table()
+    table = Table(box=SIMPLE_HEAD)
     # What a reader types again is never cut off.
     table.add_column("Entitlement", no_wrap=True, min_width=32)
-    for name in ("Subject", "Until", "By", "Revoked"):
-        table.add_column(name)
+    table.add_column("What")
     for row in rows:
+        held = f"until {row.valid_until:%Y-%m-%d %H:%M}, by {escape(row.created_by)}"
+        if row.revoked_at is not None:
+            held = f"revoked {row.revoked_at:%Y-%m-%d %H:%M} by {escape(row.revoked_by or '')}"
         table.add_row(
             row.entitlement_id,
-            f"{row.kind} for {row.subject_kind} {row.subject}, {escape(row.reference)}",
-            f"{row.valid_until:%Y-%m-%d}",
-            escape(row.created_by),
-            f"{row.revoked_at:%Y-%m-%d}" if row.revoked_at is not None else "",
+            f"{row.kind} for {row.subject_kind} {row.subject}\n{held}\n[dim]{escape(row.reference)}[/]",
         )
     write_table(table, next_cursor)

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+import logging
 import urllib.error
 import urllib.request
+from typing import TYPE_CHECKING
 
 import pytest
+import structlog
 
 from services.telemetry.health import CheckResult, HealthServer, readiness
 from services.telemetry.logs import configure_logs, get_logger
 from services.telemetry.metrics import METRICS, Metrics
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 pytestmark = pytest.mark.enable_socket
 
@@ -62,6 +68,17 @@ def test_the_table_is_closed_and_in_base_units() -> None:
         assert (row.kind == "counter") == row.name.endswith("_total")
 
 
+@pytest.fixture
+def fresh_logs() -> Iterator[None]:
+    """Give the logs back as they were: this test's output is closed when the next one writes."""
+    before = logging.root.handlers[:]
+    yield
+    structlog.reset_defaults()
+    structlog.contextvars.clear_contextvars()
+    logging.root.handlers[:] = before
+
+
+@pytest.mark.usefixtures("fresh_logs")
 def test_log_lines_are_json_with_the_process(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logs("accounts", log_format="json")
     get_logger().info("checkpoint.done", rows=3)

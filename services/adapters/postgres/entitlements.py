@@ -191,7 +191,7 @@ def _tell(
             "entitlement.v1",
             # The same entitlement is told twice in its life: each telling is an event of its own.
             event_id=f"{row.entitlement_id}/{action.removeprefix('entitlement.')}",
-            source="stillwatch/api",
+            source="stillwatch/database",
             time=format_moment(now),
         ),
         at=now,

@@ -114,7 +114,9 @@ def label_alert(session: Session, tenant: str, wish: Wish, now: datetime) -> Lab
         topic=LABELS.name,
         key=alert.alert_id,
         value=msgspec.json.encode(label),
-        headers=event_headers("label.v1", event_id=label.label_id, source="stillwatch/api", time=label.labelled_at),
+        headers=event_headers(
+            "label.v1", event_id=label.label_id, source="stillwatch/database", time=label.labelled_at
+        ),
         at=now,
     )
     return Labelled(row, alert.version, replayed=False)

@@ -160,8 +160,7 @@ def test_tenants_never_meet(engine: Engine, session: Session) -> None:
     ],
 )
 def test_filters(engine: Engine, session: Session, wanted: AlertFilter, expected: set[int]) -> None:
-    changes = {"severity": "low", "subject_kind": "account"}
-    store(engine, "acme", [make_alert(1), make_alert(2), make_alert(3, **changes)])
+    store(engine, "acme", [make_alert(1), make_alert(2), make_alert(3, severity="low", subject_kind="account")])
     assert {int(row.alert_id[1:], 16) for row in list_alerts(session, "acme", wanted).rows} == expected
 
 

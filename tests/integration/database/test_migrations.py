@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy import inspect, text
+from sqlalchemy import event, inspect, text
+from sqlalchemy.exc import ProgrammingError
+from sqlalchemy.orm import Session
 
-from services.adapters.postgres import migrate
+from services.adapters.postgres import migrate, outbox
+from services.adapters.postgres.alert_store import beat, last_beat
+from services.adapters.postgres.alerts import list_alerts, read_alert
 from services.adapters.postgres.engine import create_engine
+from services.adapters.postgres.entitlements import Grant, add_entitlement, revoke_entitlement
+from services.adapters.postgres.labelling import Wish, label_alert
+from services.adapters.postgres.partitions import drop_expired, ensure_ahead
 from services.adapters.postgres.tables import Base
+from tests.integration.database.samples import NOW, make_alert, store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -90,3 +100,42 @@ def test_roles_may_do_what_they_need_and_no_more(engine: Engine) -> None:
             assert not may(role, "audit", "UPDATE")
             assert not may(role, "audit", "DELETE")
             assert not may(role, "audit", "TRUNCATE")
+
+
+def test_each_process_can_work_under_its_role(database_url: str) -> None:
+    @contextmanager
+    def under(role: str) -> Iterator[Engine]:
+        made = create_engine(database_url, process="test")
+        event.listen(made, "begin", lambda connection: connection.exec_driver_sql(f"SET LOCAL ROLE {role}"))
+        yield made
+        made.dispose()
+
+    alert = make_alert(1)
+    subject = {"subject_kind": "organization", "subject": "00000000000000aa", "kind": "licence"}
+    period = {"valid_from": NOW, "valid_until": NOW + timedelta(days=9)}
+    grant = Grant(**subject, **period, reference="contract 7", actor="lea")  # type: ignore[arg-type]  # two tables
+    wish = Wish(alert_id=alert.alert_id, verdict="benign", reason="a partner", actor="ana")
+    with under("stillwatch_writer") as writer:
+        with writer.begin() as connection:
+            ensure_ahead(connection, NOW + timedelta(days=900))
+        store(writer, "acme", [alert])
+        with writer.begin() as connection:
+            beat(connection, "acme", "alerts", [0], NOW)
+    with under("stillwatch_api") as api, Session(api) as session, session.begin():
+        label_alert(session, "acme", wish, NOW)
+        row = add_entitlement(session, "acme", grant, NOW)
+        revoke_entitlement(session, "acme", row.entitlement_id, actor="lea", now=NOW + timedelta(hours=1))
+        assert read_alert(session, "acme", alert.alert_id).alert.state == "labelled"
+        assert last_beat(session.connection(), "acme") == NOW
+    with under("stillwatch_writer") as writer:
+        store(writer, "acme", [make_alert(1, 2)])
+        with writer.begin() as connection:
+            rows = outbox.take(connection, "acme", 10)
+            outbox.mark_relayed(connection, [row.id for row in rows], NOW)
+            assert outbox.count_pending(connection, "acme") == 1  # The revocation follows the grant.
+            assert outbox.purge(connection, "acme", NOW + timedelta(days=1)) == 2
+            drop_expired(connection, NOW + timedelta(days=900), 400)
+    with under("stillwatch_reader") as reader, Session(reader) as session:
+        assert [row.alert_id for row in list_alerts(session, "acme").rows] == [alert.alert_id]
+        with pytest.raises(ProgrammingError, match="permission denied"):
+            label_alert(session, "acme", wish, NOW)
