@@ -16,17 +16,8 @@ from river.utils import VectorDict
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from detection.outcomes import Alert
-
 LEARNING_RATE: Final = 0.1  # Labels come by the dozen: River's default of 0.01 would need thousands.
 PENALTY: Final = 0.001  # L2; a feature that two labels agree on must not decide alone.
-_SCORE: Final = "score"
-
-
-def evidence_vector(alert: Alert) -> dict[str, float]:
-    """Give the alert's evidence as scored: each feature's addend, and the score itself; names in order."""
-    vector = {each.feature: each.weight for each in alert.contributions}
-    return dict(sorted((vector | {_SCORE: alert.score}).items()))
 
 
 class SupervisedHead:

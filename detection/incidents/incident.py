@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from detection.families import FAMILIES, Family
+from detection.features.wording import because
 from detection.outcomes import (
     Alert,
     AlertKind,
-    Evidence,
     Finding,
     FindingReference,
     Lane,
@@ -32,6 +32,7 @@ COHESION: Final = 0.5  # A pool may extend a core that holds at least this share
 _COHORT: Final = "cohort"
 _NETWORK: Final = "network"
 _FINDINGS_QUOTED: Final = 64
+_REASONS: Final = 2  # Features that the title speaks of; the page shows all.
 
 
 class Incident(msgspec.Struct, kw_only=True):
@@ -176,28 +177,11 @@ def _quote(finding: Finding) -> FindingReference:
 
 
 def _title(incident: Incident, strongest: Finding, groups: set[str]) -> str:
-    score = f"score {strongest.score:.1f}, limit {strongest.threshold:.1f}"
+    reasons = because(item.feature for item in strongest.evidence[:_REASONS]) or "no single feature leads"
     if incident.subject_kind == "account":
-        return (
-            f"One account stands out from honest accounts of the same {strongest.requests:,} requests: "
-            f"{_reasons(strongest.evidence)} ({score})"
-        )
+        return f"One account stands out from honest ones after {strongest.requests:,} requests: {reasons}"
     shared = FAMILIES[Family[strongest.family.upper()]].attribute if strongest.family else "an operator's link"
-    more = f" and {len(groups) - 1} more kinds of tie" if len(groups) > 1 else ""
+    more = f" (and {len(groups) - 1} more)" if len(groups) > 1 else ""
     if incident.raised_kind == "verification_request":
-        return (
-            f"{incident.customers:,} customers with {shared}{more} are one firm or one harvest: "
-            f"ask who they are ({score})"
-        )
-    return (
-        f"{incident.customers:,} customers with {shared}{more} behave like one operator over "
-        f"{sum(member.requests for member in incident.members.values()):,} requests: "
-        f"{_reasons(strongest.evidence)} ({score})"
-    )
-
-
-def _reasons(evidence: list[Evidence]) -> str:
-    return (
-        ", ".join(f"{item.feature} {item.actual:.2f} against {item.expected:.2f}" for item in evidence[:2])
-        or "no single feature leads"
-    )
+        return f"{incident.customers:,} customers with {shared}{more} are one firm or one harvest: ask who they are"
+    return f"{incident.customers:,} customers with {shared}{more} act like one operator: {reasons}"

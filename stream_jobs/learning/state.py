@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from detection.detectors.supervised import SupervisedHead, evidence_vector
+from detection.features.evidence import evidence_vector
 
 if TYPE_CHECKING:
+    from detection.detectors.supervised import SupervisedHead
     from schemas.alert import Alert
     from schemas.label import Label
 
@@ -37,7 +38,7 @@ class Lessons:
     def __init__(self) -> None:
         self._seen: set[str] = set()
         self._standing: dict[str, _Standing] = {}
-        self._head = SupervisedHead()
+        self._head: SupervisedHead | None = None
         self.last_time = ""  # Of the last label that counted, RFC 3339.
 
     @property
@@ -66,14 +67,14 @@ class Lessons:
         if changed is None:
             self._learn(standing)
         else:
-            self._head = SupervisedHead()
+            self._head = None
             for each in self._standing.values():
                 self._learn(each)
         return True
 
     def parameters(self) -> dict[str, float]:
         """Give the head's state as plain numbers."""
-        return self._head.parameters()
+        return self._trained().parameters()
 
     def precision(self) -> dict[str, float]:
         """Give the share of true positives among the judged alerts, by detector."""
@@ -83,4 +84,12 @@ class Lessons:
 
     def _learn(self, standing: _Standing) -> None:
         if standing.verdict in JUDGED:
-            self._head.learn_one(standing.judged.vector, confirmed=standing.verdict == "true_positive")
+            self._trained().learn_one(standing.judged.vector, confirmed=standing.verdict == "true_positive")
+
+    def _trained(self) -> SupervisedHead:
+        # River's linear models bring scipy along: two seconds that a start without labels need not wait for.
+        from detection.detectors.supervised import SupervisedHead  # noqa: PLC0415 - as told above
+
+        if self._head is None:
+            self._head = SupervisedHead()
+        return self._head

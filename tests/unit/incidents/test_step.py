@@ -95,7 +95,7 @@ def test_pools_of_the_same_customers_are_one_incident_that_grows() -> None:
     assert {reference.family for reference in final.findings} == {"prefix_16", "configuration"}
     assert final.members[0].since == rfc3339((BASE + 1) * HOP_MS)
     assert (final.kind, final.subject_kind, final.requests) == ("alert", "campaign", 1200)
-    assert final.title.startswith("40 customers with the same first 16 words and 1 more kinds of tie behave")
+    assert final.title.startswith("40 customers with the same first 16 words (and 1 more) act like one operator: ")
 
 
 def test_a_pool_that_shares_too_little_is_an_incident_of_its_own() -> None:

@@ -1,0 +1,15 @@
+"""Every feature that can lead an alert has its words, and no word is left over."""
+
+from __future__ import annotations
+
+from detection.features.accounts import NAMES
+from detection.features.pools import CATALOGUE
+from detection.features.wording import WORDS, because
+
+
+def test_each_feature_has_words() -> None:
+    assert set(WORDS) == set(NAMES) | {feature.name for feature in CATALOGUE}
+
+
+def test_reasons_read_as_a_sentence() -> None:
+    assert because(["evenness", "icc_hour"]) == "they share the traffic evenly and none of them keeps hours of its own"
