@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +17,7 @@ from services.adapters.embedded import console_consumer, state
 from services.bootstrap import load_settings
 from services.errors import NotRunningError, StillwatchError
 from services.supervisor import parts, status
+from services.supervisor.first_alerts import fetch, tell_first_alerts
 from services.supervisor.part import State
 from services.supervisor.report import JsonReport, Report, TextReport
 from services.supervisor.supervisor import Supervisor
@@ -75,6 +77,8 @@ def up(
             database_url=settings.database_url.get_secret_value() if settings.database_url is not None else None,
             simulate=simulate,
             rate=rate,
+            # A person reads sentences; a pipe reads JSON.
+            log_format="console" if sys.stdout.isatty() and not as_json else settings.log_format,
         )
         code = _supervise(base_dir.absolute(), table, as_json=as_json)
     finally:
@@ -90,6 +94,7 @@ def _supervise(base_dir: Path, table: parts.Plan, *, as_json: bool) -> int:
 
     async def welcome() -> None:
         report.say(summary(table))
+        await tell_first_alerts(report.say, partial(fetch, table.api_url), table.api_url)
 
     supervisor = Supervisor(table.parts, report, log_dir=base_dir / "logs", on_ready=welcome, on_change=record.write)
     try:

@@ -72,6 +72,7 @@ def plan(
     database_url: str | None = None,
     simulate: str | None = None,
     rate: float | None = None,
+    log_format: str = "auto",
 ) -> Plan:
     """Choose the ports and build the table; an address that is given means that its embedded service is left out.
 
@@ -99,6 +100,7 @@ def plan(
         "STILLWATCH_KAFKA_BOOTSTRAP_SERVERS": kafka_bootstrap_servers,
         "STILLWATCH_DATABASE_URL": database_url,
         "STILLWATCH_API_PORT": str(api_port),
+        "STILLWATCH_LOG_FORMAT": log_format,
         "PYTHONUNBUFFERED": "1",
     }
     parts += [_task(name, command, env, stores) for name, command in TASKS]

@@ -31,7 +31,12 @@ def renderer(log_format: str) -> list[Processor]:
     Tracebacks come without local variables, which both of structlog's defaults print: they may hold a prompt.
     """
     if log_format == "console" or (log_format == "auto" and sys.stderr.isatty()):
-        return [structlog.dev.ConsoleRenderer(pad_event_to=28, exception_formatter=structlog.dev.plain_traceback)]
+        # Colours for a terminal only: under `stillwatch up` the lines pass a pipe, and stay in a file.
+        return [
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(), pad_event_to=28, exception_formatter=structlog.dev.plain_traceback
+            )
+        ]
     bare = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
     return [structlog.processors.ExceptionRenderer(bare), structlog.processors.JSONRenderer()]
 
