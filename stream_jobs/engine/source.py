@@ -6,7 +6,7 @@ same number of the other topics might go to another worker: those follow the lea
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
@@ -16,11 +16,12 @@ from stream_jobs.engine.errors import PartitionsLostError
 from stream_jobs.engine.records import LIBRARY_LOG, Polled, group
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from services.bootstrap import ClientConfig
     from stream_jobs.engine.recovery import Place
 
+Callback: TypeAlias = "Callable[[Consumer, list[TopicPartition]], None]"
 CHUNK: Final = 10_000
 _MAXIMUM_POLL_MS: Final = 900_000  # A recovery runs inside a poll.
 
@@ -44,6 +45,9 @@ class GroupSource:
         self._log = get_logger()
         self._topics = list(topics)
         self._owner = owner
+        # What a callback raised. confluent-kafka hands it on by its type and its text, and not every exception can be
+        # made anew from those: the loop would see a SystemError in place of the cause.
+        self._raised: BaseException | None = None
         self._consumer = Consumer(
             base
             | {
@@ -67,13 +71,18 @@ class GroupSource:
     def subscribe(self) -> None:
         """Join the group; the first ``poll`` brings the assignment."""
         self._consumer.subscribe(
-            self._topics[:1], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+            self._topics[:1],
+            on_assign=self._keeping(self._on_assign),
+            on_revoke=self._keeping(self._on_revoke),
+            on_lost=self._keeping(self._on_lost),
         )
 
     def poll(self, seconds: float) -> Polled:
         """Wait for records, at most this long; give at most ``CHUNK`` of them."""
         try:
-            return group(self._consumer.consume(CHUNK, seconds))
+            messages = self._consumer.consume(CHUNK, seconds)
+            self._raise_kept()
+            return group(messages)
         except KafkaException as failure:
             if failure.args[0].code() == KafkaError._MAX_POLL_EXCEEDED:  # noqa: SLF001 - librdkafka's own code
                 raise PartitionsLostError("the loop stood still for too long") from failure
@@ -105,6 +114,23 @@ class GroupSource:
     def close(self) -> None:
         """Leave the group; the owner's ``revoked`` is called first."""
         self._consumer.close()
+        self._raise_kept()
+
+    def _keeping(self, callback: Callback) -> Callback:
+        def keep(consumer: Consumer, places: list[TopicPartition]) -> None:
+            if self._raised is not None:
+                return
+            try:
+                callback(consumer, places)
+            except BaseException as error:  # noqa: BLE001 - raised again by the call that this runs in
+                self._raised = error
+
+        return keep
+
+    def _raise_kept(self) -> None:
+        if self._raised is not None:
+            error, self._raised = self._raised, None
+            raise error
 
     def _on_assign(self, consumer: Consumer, places: list[TopicPartition]) -> None:
         numbers = {place.partition for place in places}
