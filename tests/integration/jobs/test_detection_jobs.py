@@ -11,12 +11,12 @@ import sys
 import time
 from collections import Counter, defaultdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import numpy as np
 import pytest
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from detection.accounts.step import AccountsStep
 from detection.config import AccountLane, Clocking, DetectionConfig, PoolLane
@@ -158,23 +158,34 @@ def _references(values: list[bytes]) -> References:
     return References(version="test", accounts=dict.fromkeys(AccountLane().milestones, account), pools=pools)
 
 
-def _read(broker: EmbeddedKafka, topic: str) -> list[Message]:
-    """Read committed records, by partition and offset."""
+class Record(NamedTuple):
+    """What a committed reader sees."""
+
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes
+
+
+def _read(broker: EmbeddedKafka, topic: str) -> list[Record]:
+    """Read committed records, by partition and offset; a deleted row's value is empty."""
     config = {"bootstrap.servers": broker.bootstrap_servers, "group.id": "reader", "enable.partition.eof": True}
     consumer = Consumer(config | {"isolation.level": "read_committed", "auto.offset.reset": "earliest"})
     left = set(consumer.list_topics(topic, 10).topics[topic].partitions)
     consumer.assign([TopicPartition(topic, number, 0) for number in left])
-    records = []
+    records: list[Record] = []
     while left:
         for message in consumer.consume(5_000, 0.1):
-            error = message.error()
+            error, partition, offset = message.error(), message.partition(), message.offset()
+            assert partition is not None
+            assert offset is not None
             if error is None:
-                records.append(message)
+                records.append(Record(partition, offset, message.key(), message.value() or b""))
             else:
                 assert error.code() == KafkaError._PARTITION_EOF, error
-                left.discard(message.partition())
+                left.discard(partition)
     consumer.close()
-    return sorted(records, key=lambda record: (record.partition(), record.offset()))
+    return sorted(records, key=lambda record: record[:2])
 
 
 def _done(broker: EmbeddedKafka, group: str, topic: str, last: dict[int, int]) -> bool:
@@ -188,8 +199,8 @@ def _done(broker: EmbeddedKafka, group: str, topic: str, last: dict[int, int]) -
     return all(place.offset > last[place.partition] for place in committed)
 
 
-def _last(records: list[Message]) -> dict[int, int]:
-    return {record.partition(): record.offset() for record in records}
+def _last(records: list[Record]) -> dict[int, int]:
+    return {record.partition: record.offset for record in records}
 
 
 class Oracle:
@@ -202,16 +213,16 @@ class Oracle:
         self.windows = 0
         attributes, requests = _read(broker, ACCOUNT_ATTRIBUTES.name), _read(broker, REQUESTS.name)
         for number, step in enumerate(self.accounts):
-            rows, kept, _ = decode_attributes([r.value() for r in attributes if r.partition() == number])
+            rows, kept, _ = decode_attributes([r.value for r in attributes if r.partition == number])
             step.apply_attributes(rows, kept)
             for record in requests:
-                if record.partition() != number:
+                if record.partition != number:
                     continue
-                heartbeat = decode_heartbeat(record.value()) if record.key() is None else None
+                heartbeat = decode_heartbeat(record.value) if record.key is None else None
                 if heartbeat is not None:
-                    step.advance(heartbeat.time_unix_ms, record.offset())
+                    step.advance(heartbeat.time_unix_ms, record.offset)
                 else:
-                    step.apply(decode_events([record.value()]).columns, np.array([record.offset()]))
+                    step.apply(decode_events([record.value]).columns, np.array([record.offset]))
             outcome = step.take()
             self.findings += outcome.findings
             self.windows += len(outcome.windows)
@@ -221,7 +232,7 @@ class Oracle:
             self.findings += pool.take().findings
 
     def rows(self, steps: list[Any]) -> dict[tuple[int, bytes], bytes]:
-        found = {}
+        found: dict[tuple[int, bytes], bytes] = {}
         for number, step in enumerate(steps):
             keys, values = step.dirty()
             found |= {(number, key): value for key, value in zip(keys, values, strict=True) if value is not None}
@@ -229,8 +240,8 @@ class Oracle:
 
 
 def _stored(broker: EmbeddedKafka, topic: str) -> dict[tuple[int, bytes], bytes]:
-    newest = {(record.partition(), record.key()): record.value() for record in _read(broker, topic)}
-    return {place: value for place, value in newest.items() if place[1] != META and value is not None}
+    newest = {(record.partition, record.key or b""): record.value for record in _read(broker, topic)}
+    return {place: value for place, value in newest.items() if place[1] != META and value}
 
 
 def _disturb(jobs: Jobs, broker: EmbeddedKafka, send: Any, chunks: int) -> None:
@@ -290,8 +301,8 @@ def test_killed_jobs_find_what_undisturbed_ones_find(broker: EmbeddedKafka, tmp_
 
 def _compare(broker: EmbeddedKafka, references: References) -> None:
     oracle = Oracle(broker, references)
-    records = [(record, decode_finding(record.value())) for record in _read(broker, FINDINGS.name)]
-    seen = Counter(record.value() for record, found in records if isinstance(found, Finding))
+    records = [(record, decode_finding(record.value)) for record in _read(broker, FINDINGS.name)]
+    seen = Counter(record.value for record, found in records if isinstance(found, Finding))
     want = Counter(encode_finding(finding) for finding in oracle.findings)
     assert {finding.lane for finding in oracle.findings} == {"account", "pool"}
     assert seen == want
@@ -305,7 +316,7 @@ def _compare(broker: EmbeddedKafka, references: References) -> None:
     assert {closed["pools", number] for number in range(PARTITIONS)} == {
         min(closed["accounts", number] for number in range(PARTITIONS))
     }
-    windows = [json.loads(record.value()) for record in _read(broker, ACCOUNT_WINDOWS.name)]
+    windows = [json.loads(record.value) for record in _read(broker, ACCOUNT_WINDOWS.name)]
     assert len(windows) == len({(window["account"], window["hop"]) for window in windows}) == oracle.windows
     assert _read(broker, DEAD_LETTERS.name) == []
     assert _stored(broker, ACCOUNTS_STATE.name) == oracle.rows(oracle.accounts)
