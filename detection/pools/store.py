@@ -120,7 +120,9 @@ class PoolStore:
         """Take the rows that ``dirty`` wrote, newest value of each key, into an empty store."""
         rows = _rows(pools, POOL)
         rows = rows[np.argsort(rows["pool"])]
-        self.pools.rows[self.pools.insert(rows["pool"])] = rows
+        # Inserting may replace the table's array, so it comes before that is named.
+        slots = self.pools.insert(rows["pool"])
+        self.pools.rows[slots] = rows
         rows = _rows(members, MEMBER)
         keys = combine(rows["pool"], rows["customer"])
         order = np.argsort(keys)
