@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from detection.outcomes import AlertKind, Lane, Severity, SubjectKind
 from schemas.label import Verdict
@@ -16,7 +17,15 @@ if TYPE_CHECKING:
     from services.adapters.postgres.alerts import AlertDetail as Found
 
 Item = TypeVar("Item")
+_RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d")
 _FIRST, _LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9998, 12, 31, tzinfo=UTC)
+
+
+def _as_rfc_3339(value: object) -> object:
+    """Refuse what pydantic would read as seconds since the epoch: the API speaks RFC 3339 only."""
+    if not isinstance(value, datetime) and not (isinstance(value, str) and _RFC_3339.match(value)):
+        raise ValueError("the moment is not RFC 3339")
+    return value
 
 
 def _in_range(moment: datetime) -> datetime:
@@ -25,7 +34,7 @@ def _in_range(moment: datetime) -> datetime:
     return moment
 
 
-Moment = Annotated[AwareDatetime, AfterValidator(_in_range)]
+Moment = Annotated[AwareDatetime, AfterValidator(_in_range), BeforeValidator(_as_rfc_3339)]
 RecordId = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z_.:-]{1,128}$")]
 Identifier = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")]
 # PostgreSQL's text cannot hold the character 0, and a name or a reason is more than blanks.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import socket
 import threading
+import time
 from collections import Counter
 from contextlib import contextmanager
 from datetime import timedelta
@@ -110,6 +111,7 @@ def test_lists_page_by_cursor_and_filter(client: httpx.Client, alerts: None) -> 
     named = client.get("/v1/alerts", params={"account": account_id(302)}).json()
     assert [row["alert_id"] for row in named["items"]] == [make_alert(3).alert_id]
     problem(client.get("/v1/alerts", params={"colour": "red"}), 422)
+    problem(client.get("/v1/alerts", params={"since": "1700000000"}), 422)
     problem(client.get("/v1/alerts", params={"cursor": "bm8"}), 400)
 
 
@@ -244,7 +246,12 @@ def test_latency_is_counted_by_route_and_never_by_id(client: httpx.Client, app: 
     client.get(f"/v1/alerts/{LABEL['alert_id']}")
     labels = {"route": "/v1/alerts/{alert_id}", "method": "GET", "status": "200"}
     registry = app.state.context.metrics.registry
-    assert registry.get_sample_value("stillwatch_http_request_seconds_count", labels) == 1
+    # It is counted when the answer has gone out, which may be after this test has read it.
+    for _ in range(100):
+        if registry.get_sample_value("stillwatch_http_request_seconds_count", labels) == 1:
+            return
+        time.sleep(0.05)
+    pytest.fail("the request was not counted")
 
 
 def test_every_error_that_the_database_room_can_raise_has_a_status() -> None:
@@ -323,7 +330,9 @@ def test_every_operation_keeps_its_contract(app: FastAPI, alerts: None, mode: Ge
             if mode is GenerationMode.NEGATIVE and operation.path in {"/livez", "/readyz"}:
                 continue  # They take nothing that could be wrong.
 
-            @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+            @settings(
+                max_examples=15, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck), database=None
+            )
             @given(case=operation.as_strategy(generation_mode=mode))
             def exercise(case: Any) -> None:
                 # A well-formed request may be refused for what it means: a period that has ended is 422.
