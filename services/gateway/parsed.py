@@ -15,8 +15,8 @@ RejectReason: TypeAlias = Literal[
     "no_account",  # Nothing tells whose request it was.
     "no_time",  # No time, or none that can be read.
 ]
-_INT32: Final = 2**31 - 1
-_TIME_MS: Final = 2**53 - 1
+_COUNT_MAXIMUM: Final = 2**31 - 1
+_LATEST_SECONDS: Final = (2**53 - 1) // 1000
 _SILENT: Final = Conversation()
 
 
@@ -82,7 +82,7 @@ def as_text(value: object) -> str:
 def as_count(value: object) -> int:
     """Take a number as a count within 0 and 2**31 - 1; 0 for anything else."""
     number = as_number(value)
-    return 0 if number is None else int(min(max(number, 0), _INT32))
+    return 0 if number is None else int(min(max(number, 0), _COUNT_MAXIMUM))
 
 
 def as_number(value: object) -> float | None:
@@ -103,7 +103,6 @@ def as_object(value: object) -> dict[str, Any]:
 
 def as_time_ms(seconds: float) -> int:
     """Round seconds to ms; raises RejectedRecord where no clock could say so."""
-    time_ms = round(seconds * 1000)
-    if not 0 < time_ms <= _TIME_MS:
+    if not 0 < seconds <= _LATEST_SECONDS:
         raise RejectedRecord("no_time", "the time is out of range")
-    return time_ms
+    return round(seconds * 1000)

@@ -11,6 +11,7 @@ from detection.columns import Flag
 from detection.text.sketch import Sketcher
 from schemas.request_event import RequestEvent, Sketch
 from services.gateway.names import clean_name, client_family, error_type
+from services.gateway.parsed import as_count
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -99,8 +100,8 @@ class EventMaker:
             gen_ai_request_choice_count=parsed.choices,
             gen_ai_request_stream=parsed.stream,
             gen_ai_response_finish_reasons=[clean_name(reason) for reason in parsed.finish_reasons[:_REASONS]],
-            time_to_first_chunk_ms=parsed.first_chunk_ms,
-            duration_ms=min(parsed.duration_ms, 2**31 - 1),
+            time_to_first_chunk_ms=None if parsed.first_chunk_ms is None else as_count(parsed.first_chunk_ms),
+            duration_ms=as_count(parsed.duration_ms),
             error_type=error_type(parsed.error),
             client_family=client_family(parsed.user_agent),
             client_address=address,

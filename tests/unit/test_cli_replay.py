@@ -139,7 +139,7 @@ def test_replay_to_a_file_and_from_it_to_stdout(app: typer.Typer, pairs: Path, t
         (["--speed", "0x"], ConfigurationError, "no speed"),
         (["--base-time", "soon"], ConfigurationError, "no time"),
         (["--drain", "--to", "-"], ConfigurationError, "Kafka only"),
-        ([], NotRunningError, "no Kafka broker"),
+        ([], NotRunningError, "does not run"),
         (["--to", "."], ConfigurationError, "cannot be written"),
     ],
 )

@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from detection.columns import Flag
 from schemas.columns import decode_events
-from services.gateway.formats import azure, litellm, mooncake, openai
+from services.gateway.formats import litellm, openai
 from services.gateway.formats.messages import read_answer, read_messages, read_prompt
 from services.gateway.formats.sse import join_chunks
 from services.gateway.identity import Identity
@@ -280,54 +280,6 @@ def test_litellm_rejections_are_named(changes: dict[str, Any], reason: str) -> N
     assert caught.value.reason == reason
 
 
-def test_mooncake_rows_stand_at_the_base_time_and_conversations_are_accounts() -> None:
-    row = {"timestamp": 27_482, "input_length": 6955, "output_length": 52, "hash_ids": [0, 47, 48]}
-    first = mooncake.parse(row, base_time_ms=1_000_000)
-    assert (first.time_unix_ms, first.input_tokens, first.output_tokens) == (1_027_482, 6955, 52)
-    assert mooncake.parse(row | {"hash_ids": [0, 47, 99]}).account_raw == first.account_raw
-    assert mooncake.parse(row | {"hash_ids": [0, 48]}).account_raw != first.account_raw
-    assert event_of(first).sketch is None
-
-
-@pytest.mark.parametrize(
-    ("row", "reason"),
-    [({"hash_ids": []}, "schema"), ({"hash_ids": ["a"]}, "schema"), ({"hash_ids": [0], "timestamp": None}, "no_time")],
-)
-def test_mooncake_rejections_are_named(row: dict[str, Any], reason: str) -> None:
-    with pytest.raises(RejectedRecord) as caught:
-        mooncake.parse(row)
-    assert caught.value.reason == reason
-
-
-def test_azure_rows_keep_their_time_and_get_one_of_256_accounts() -> None:
-    row = {"TIMESTAMP": "2023-11-16 18:17:03.9799600", "ContextTokens": "4808", "GeneratedTokens": "10"}
-    parsed = azure.parse(row)
-    assert (parsed.time_unix_ms, parsed.input_tokens, parsed.output_tokens) == (1_700_158_623_980, 4808, 10)
-    assert azure.parse(dict(row)).account_raw == parsed.account_raw
-    accounts = {
-        azure.parse(row | {"TIMESTAMP": f"2023-11-16 18:17:{s:02d}.{m:03d}"}).account_raw
-        for s in range(60)
-        for m in range(40)
-    }
-    assert 150 < len(accounts) <= 256
-
-
-@pytest.mark.parametrize(
-    ("changes", "reason"),
-    [
-        ({"TIMESTAMP": None}, "schema"),
-        ({"ContextTokens": "-1"}, "schema"),
-        ({"GeneratedTokens": "9" * 5000}, "schema"),
-        ({"TIMESTAMP": "soon"}, "no_time"),
-    ],
-)
-def test_azure_rejections_are_named(changes: dict[str, Any], reason: str) -> None:
-    row = {"TIMESTAMP": "2023-11-16 18:17:03.9799600", "ContextTokens": "4808", "GeneratedTokens": "10"}
-    with pytest.raises(RejectedRecord) as caught:
-        azure.parse(row | changes)
-    assert caught.value.reason == reason
-
-
 def test_an_echo_is_seen_within_an_account_and_not_across() -> None:
     maker = EventMaker(IDENTITY)
     answer = "The aurora is made by charged particles from the sun. They follow the field lines of the earth."
@@ -387,6 +339,8 @@ JSON = st.recursive(
 
 
 @given(st.fixed_dictionaries({}, optional=dict.fromkeys(pair(), JSON)))
+@example({"started_at": 1e308})
+@example({"first_chunk_at": 1e12, "ended_at": 1e12})
 def test_no_shape_of_an_openai_pair_is_a_crash(record: dict[str, Any]) -> None:
     try:
         parsed = openai.parse(pair(**record))
@@ -396,6 +350,8 @@ def test_no_shape_of_an_openai_pair_is_a_crash(record: dict[str, Any]) -> None:
 
 
 @given(st.fixed_dictionaries({}, optional=dict.fromkeys(litellm_record(), JSON)))
+@example({"startTime": 1e308})
+@example({"completionStartTime": 1e12, "endTime": 1e12})
 def test_no_shape_of_a_litellm_record_is_a_crash(record: dict[str, Any]) -> None:
     try:
         parsed = litellm.parse(litellm_record(**record))
