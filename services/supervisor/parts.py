@@ -37,21 +37,23 @@ POSTGRES_START = RestartPolicy(start_timeout=300.0)
 WORKER_START = RestartPolicy(start_timeout=300.0)
 TASK = RestartPolicy(first_delay=1.0, max_attempts=5, start_timeout=120.0)
 
-# Name, command, and the workers or tasks that must be ready before it. Kafka and Postgres come before all.
-TASKS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("topics", ("-m", "services.cli.main", "topics", "apply")),
-    ("migrate", ("-m", "services.cli.main", "migrate")),
+# Name, command, and what must be ready before it. Nobody waits for what it does not use: most of a start is imports.
+TOPICS = "topics"
+MIGRATE = "migrate"
+TASKS: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
+    (TOPICS, ("-m", "services.cli.main", "topics", "apply"), (KAFKA,)),
+    (MIGRATE, ("-m", "services.cli.main", "migrate"), (POSTGRES,)),
 )
-WORKERS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("accounts", ("-m", "stream_jobs.accounts")),
-    ("pools", ("-m", "stream_jobs.pools")),
-    ("incidents", ("-m", "stream_jobs.incidents")),
-    ("normalise", ("-m", "services.cli.main", "worker", "normalise")),
-    ("learning", ("-m", "stream_jobs.learning")),
-    ("decisions", ("-m", "stream_jobs.decisions")),
-    ("alert-sink", ("-m", "services.alert_sink")),
-    ("relay", ("-m", "services.alert_sink.relay")),
-    (API, ("-m", "services.api")),
+WORKERS: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
+    ("accounts", ("-m", "stream_jobs.accounts"), (TOPICS,)),
+    ("pools", ("-m", "stream_jobs.pools"), (TOPICS,)),
+    ("incidents", ("-m", "stream_jobs.incidents"), (TOPICS,)),
+    ("normalise", ("-m", "services.cli.main", "worker", "normalise"), (TOPICS,)),
+    ("learning", ("-m", "stream_jobs.learning"), (TOPICS,)),
+    ("decisions", ("-m", "stream_jobs.decisions"), (TOPICS,)),
+    ("alert-sink", ("-m", "services.alert_sink"), (TOPICS, MIGRATE)),
+    ("relay", ("-m", "services.alert_sink.relay"), (TOPICS, MIGRATE)),
+    (API, ("-m", "services.api"), (TOPICS, MIGRATE)),
 )
 
 
@@ -103,14 +105,14 @@ def plan(
         "STILLWATCH_LOG_FORMAT": log_format,
         "PYTHONUNBUFFERED": "1",
     }
-    parts += [_task(name, command, env, stores) for name, command in TASKS]
-    tasks = tuple(name for name, _ in TASKS)
-    for name, command in WORKERS:
-        parts.append(_worker(name, command, env, tasks, taken, api_port))
+    # A store that runs elsewhere is not a part, and is taken to be there.
+    parts += [_task(name, command, env, tuple(set(after) & set(stores))) for name, command, after in TASKS]
+    for name, command, after in WORKERS:
+        parts.append(_worker(name, command, env, after, taken, api_port))
     if simulate is not None:
         command = ("-m", "services.cli.main", "simulate", "--scenario", simulate)
         command += ("--rate", f"{rate:g}") if rate is not None else ()
-        parts.append(_simulator(command, env, tuple(name for name, _ in WORKERS), _metrics_port(taken)))
+        parts.append(_simulator(command, env, tuple(name for name, *_ in WORKERS), _metrics_port(taken)))
     return Plan(kafka_bootstrap_servers, database_url, f"http://{LOOPBACK}:{api_port}", tuple(parts))
 
 
