@@ -29,6 +29,11 @@ HOP_MS = 900_000
 UP_SECONDS = 120.0
 
 
+def tell(line: str) -> None:
+    """Write a figure; pytest shows it with -s or -rA."""
+    sys.stdout.write(f"{line}\n")
+
+
 def wait_until(done: Callable[[], bool], seconds: float, what: str) -> float:
     """Ask until it is so; gives how long that took, and fails with `what` when it takes too long."""
     began = time.monotonic()
@@ -72,7 +77,7 @@ class Product:
             return b"Everything is ready" in self.told.read_bytes()
 
         self.ready_seconds = wait_until(ready, UP_SECONDS, "everything is ready")
-        print(f"\n`stillwatch up` was ready in {self.ready_seconds:.1f} s, {self.partitions} partitions")
+        tell(f"`stillwatch up` was ready in {self.ready_seconds:.1f} s, {self.partitions} partitions")
 
     def stop(self) -> None:
         """Press Ctrl-C: it drains, ends well, and leaves no process behind."""
@@ -82,7 +87,7 @@ class Product:
         os.killpg(self.process.pid, signal.SIGINT)
         began = time.monotonic()
         assert self.process.wait(90) == 0, self.said()
-        print(f"Ctrl-C: {len(tree)} processes ended in {time.monotonic() - began:.1f} s")
+        tell(f"Ctrl-C: {len(tree)} processes ended in {time.monotonic() - began:.1f} s")
         wait_until(lambda: not self.living(), 5, f"no process of {sorted(tree)} is left")
 
     def kill(self) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import time
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.acceptance.conftest import simulate
-from tests.acceptance.product import Product, wait_until
+from tests.acceptance.product import Product, tell, wait_until
 from tests.acceptance.topics import read_topic, revisions
 
 if TYPE_CHECKING:
@@ -37,15 +39,18 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
         running.kill()
 
 
+def _is_ready(product: Product, name: str) -> bool:
+    return bool(product.status()[name]["state"] == "ready")
+
+
 def _kill_each(product: Product, replay: subprocess.Popen[bytes]) -> dict[str, float]:
     """Kill each victim while it is ready and requests come in; gives the moment of each kill."""
     killed = {}
     for name in VICTIMS:
         time.sleep(BETWEEN_SECONDS)
-        wait_until(lambda name=name: product.status()[name]["state"] == "ready", 60, f"{name} is ready to be killed")
+        wait_until(partial(_is_ready, product, name), 60, f"{name} is ready to be killed")
         pid = product.status()[name]["pid"]
-        with open(f"/proc/{pid}/cmdline", "rb") as line:
-            assert PROGRAMS[name].encode() in line.read(), name
+        assert PROGRAMS[name].encode() in Path(f"/proc/{pid}/cmdline").read_bytes(), name
         assert replay.poll() is None, f"the traffic had ended before {name} was killed"
         os.kill(pid, signal.SIGKILL)
         killed[name] = time.monotonic()
@@ -74,7 +79,7 @@ def test_after_every_kill_the_alerts_are_those_of_an_undisturbed_run(killed: Pro
         at = _kill_each(killed, replay)
         last = max(at.values())
         wait_until(lambda: _recovered(killed), 120, "every part is ready again")
-        print(f"\nkilled {', '.join(at)}; all ready again {time.monotonic() - last:.1f} s after the last kill")
+        tell(f"killed {', '.join(at)}; all ready again {time.monotonic() - last:.1f} s after the last kill")
         replayed = killed.finish(replay, "replay", 180)
     finally:
         replay.kill()
@@ -90,6 +95,6 @@ def test_after_every_kill_the_alerts_are_those_of_an_undisturbed_run(killed: Pro
     copies = sum(1 for _ in read_topic(killed.kafka, "alerts")) - len(lines)
     assert killed.rows("SELECT count(*) FROM alert_revisions") == [(len(lines),)]
     assert list(read_topic(killed.kafka, "dead-letters")) == []
-    print(f"{replayed['sent']:,} requests in {replayed['seconds']:.0f} s, done {seconds:.1f} s later;", end=" ")
-    print(f"{len(lines)} revisions as undisturbed, {copies} of them sent twice and stored once")
+    tell(f"{replayed['sent']:,} requests in {replayed['seconds']:.0f} s, done {seconds:.1f} s later")
+    tell(f"{len(lines)} revisions as undisturbed; {copies} came twice and are stored once")
     killed.stop()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.acceptance.product import wait_until
+from tests.acceptance.product import tell, wait_until
 from tests.acceptance.topics import read_topic, revisions
 
 if TYPE_CHECKING:
@@ -67,4 +67,4 @@ def _assert_decided(product: Product, alert_id: str, revision: int) -> None:
     assert {decision["account"] for decision in decisions} == strong
     assert {decision["alert_id"] for decision in decisions} == {alert_id}
     assert all(decision["dry_run"] for decision in decisions)
-    print(f"\none label: 1 model in shadow, {len(decisions)} decisions in dry run")
+    tell(f"one label: 1 model in shadow, {len(decisions)} decisions in dry run")
