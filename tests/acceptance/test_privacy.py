@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from services.adapters.clock import SystemClock
-from tests.acceptance.product import KEY, SHARED, tell, wait_until
 from tests.acceptance.canaries import CANARIES, Words, crafted, look_everywhere, recorded
+from tests.acceptance.product import KEY, SHARED, tell, wait_until
 from tests.acceptance.topics import read_topic
 
 if TYPE_CHECKING:
