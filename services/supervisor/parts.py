@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from services.adapters.embedded import EmbeddedKafka, EmbeddedPostgres
-from services.adapters.embedded.ports import LOOPBACK, choose
+from services.adapters.embedded.ports import LOOPBACK, reserve
 from services.supervisor.part import Part, RestartPolicy
 from services.supervisor.probes import asking, readyz
 
@@ -95,7 +95,7 @@ def plan(
         parts.append(_postgres(postgres))
     stores = tuple(part.name for part in parts)
     taken = {port for part in parts for port in part.ports.values()}
-    api_port = choose(API_PORT, taken=taken)
+    api_port = reserve(API_PORT, taken=taken)
     taken.add(api_port)
     env = {
         "STILLWATCH_BASE_DIR": str(base_dir.absolute()),
@@ -173,6 +173,6 @@ def _simulator(command: tuple[str, ...], env: Mapping[str, str], after: tuple[st
 
 def _metrics_port(taken: set[int]) -> int:
     """Choose the next metrics port and add it to those taken."""
-    port = choose(next(port for port in range(FIRST_METRICS_PORT, 2**16) if port not in taken), taken=taken)
+    port = reserve(next(port for port in range(FIRST_METRICS_PORT, 2**16) if port not in taken), taken=taken)
     taken.add(port)
     return port

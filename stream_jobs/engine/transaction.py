@@ -7,6 +7,7 @@ may still commit, or its records at the end of the state topic, and waits there 
 
 from __future__ import annotations
 
+import threading
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -30,6 +31,9 @@ TRANSACTION_TIMEOUT_MS: Final = 15_000
 PATIENCE_SECONDS: Final = 120.0  # Longer than a broker's restart with a recovery of its log.
 _ATTEMPTS: Final = 6
 _CALL_SECONDS: Final = 10.0
+# librdkafka forgets the timeout of send_offsets_to_transaction while it looks for the group's coordinator: after a
+# broker's restart that call may never return (its issues 5456 and 5511). By then the broker aborts the transaction.
+_HANGING_SECONDS: Final = 15.0
 _POLL_EVERY: Final = 5_000
 _FENCED: Final = (
     KafkaError._FENCED,  # noqa: SLF001 - librdkafka's own codes begin with an underscore
@@ -114,10 +118,25 @@ class TransactionalWriter:
             if time.monotonic() > deadline:
                 raise CheckpointError("the broker did not take the checkpoint's records")
         # The generation is asked for at each attempt: another member's joining raises it while this one keeps its own.
-        self._retrying(
-            lambda: self._producer.send_offsets_to_transaction(checkpoint.offsets, group_metadata(), _CALL_SECONDS),
-            abortable=True,
-        )
+        self._retrying(lambda: self._send_offsets(checkpoint.offsets, group_metadata()), abortable=True)
+
+    def _send_offsets(self, offsets: list[TopicPartition], metadata: Any) -> None:
+        """Send the offsets from a thread that can be left behind; a call that hangs ends the worker."""
+        failures: list[KafkaException] = []
+        done = threading.Event()
+
+        def call() -> None:
+            try:
+                self._producer.send_offsets_to_transaction(offsets, metadata, _CALL_SECONDS)
+            except KafkaException as failure:
+                failures.append(failure)
+            done.set()  # Not after a bug: its traceback goes to the log, and the wait below ends the worker.
+
+        threading.Thread(target=call, name="offsets", daemon=True).start()
+        if not done.wait(_HANGING_SECONDS):
+            raise CheckpointError("the group's coordinator was not found, and the client does not return")
+        if failures:
+            raise failures[0]
 
     def _produce(
         self, topic: str, value: bytes | None, key: bytes | None, partition: int, headers: Headers | None = None

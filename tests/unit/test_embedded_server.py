@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import socket
+import subprocess
 import sys
 from pathlib import Path
 from typing import ClassVar
@@ -99,3 +100,18 @@ def test_chosen_ports_are_free_distinct_and_not_of_the_outgoing_range() -> None:
         chosen.append(ports.choose(taken=chosen))
     assert len(set(chosen)) == 20
     assert all(ports.is_free(port) and port < first_outgoing for port in chosen)
+
+
+def test_a_reserved_port_is_left_alone_by_others_until_its_holder_ends() -> None:
+    wanted = ports.choose()
+    hold = f"from services.adapters.embedded import ports; print(ports.reserve({wanted}), flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", hold], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout is not None
+        assert int(holder.stdout.readline()) == wanted
+        assert ports.is_free(wanted)
+        other = ports.reserve(wanted)
+        assert other not in {wanted, ports.reserve(taken=[other])}
+        holder.communicate("\n", timeout=20)
+    assert ports.reserve(wanted) == wanted == ports.reserve(wanted)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import socket
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from services.adapters.embedded import files
 from services.errors import StillwatchError
 
 if TYPE_CHECKING:
@@ -17,6 +20,8 @@ LOOPBACK = "127.0.0.1"
 # port from that range can be given that very port, connect to itself, and keep the broker from coming back.
 LOWEST, HIGHEST = 15_000, 32_000
 TRIES = 200
+# Descriptors of the locks on this process's reserved ports; they go with the process.
+_reserved: dict[int, int] = {}
 
 
 def is_free(port: int) -> bool:
@@ -53,3 +58,21 @@ def choose(*preferred: int | None, taken: Iterable[int] = ()) -> int:
     raise StillwatchError(
         f"No free port on {LOOPBACK} between {LOWEST} and {highest}.", hint="Stop what listens there."
     )
+
+
+def reserve(*preferred: int | None, taken: Iterable[int] = ()) -> int:
+    """Choose a port, and keep every other process that reserves from it until this one ends.
+
+    For ports on which a child listens only later: two products that start together would find the same one free.
+    """
+    folder = Path(tempfile.gettempdir()) / f"stillwatch-ports-{os.getuid()}"
+    used = set(taken)
+    while True:
+        port = choose(*preferred, taken=used)
+        if port in _reserved:
+            return port
+        descriptor = files.try_lock(folder / str(port))
+        if descriptor is not None:
+            _reserved[port] = descriptor
+            return port
+        used.add(port)

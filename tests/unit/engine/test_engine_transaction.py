@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
@@ -136,3 +137,17 @@ def test_patience_ends(writer: TransactionalWriter, monkeypatch: pytest.MonkeyPa
     with pytest.raises(CheckpointError):
         writer.commit(CHECKPOINT, object)
     assert 10 < calls(writer).count("commit") < 30
+
+
+def test_a_client_that_never_returns_from_sending_offsets_ends_the_worker(
+    writer: TransactionalWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = threading.Event()
+    monkeypatch.setattr(transaction, "_HANGING_SECONDS", 0.05)
+    monkeypatch.setattr(Scripted, "send_offsets_to_transaction", lambda *_: release.wait(10))
+    try:
+        with pytest.raises(CheckpointError, match="does not return"):
+            writer.commit(CHECKPOINT, object)
+    finally:
+        release.set()
+    assert calls(writer)[-1] == "flush", "neither aborted nor committed: only the log can tell"
