@@ -83,6 +83,14 @@ def binary_headers(record: WireRecord, source: str, sent_ms: int) -> Headers:
     return _headers(key, source, str(record.__struct_config__.tag), time)
 
 
+def text_headers(record: WireRecord, source: str, sent_ms: int) -> dict[str, str]:
+    """Build the headers of ``binary_headers`` as text, for a row that keeps them until they are sent."""
+    return {
+        name: value.decode() if isinstance(value, bytes) else str(value)
+        for name, value in binary_headers(record, source, sent_ms)
+    }
+
+
 def cloud_event_headers(event_id: str, source: str, event_type: str, time_ms: int) -> Headers:
     """Build the headers from what the caller knows already; ``event_type`` is the record's tag, ``request.v1``."""
     return _headers(event_id, source, event_type, rfc3339(time_ms))

@@ -59,4 +59,5 @@ WORDS: Final[dict[str, str]] = {
 
 def because(features: Iterable[str]) -> str:
     """Join the words of features, the strongest first: "…; …"."""
-    return " and ".join(WORDS[name] for name in features)
+    # A finding may come from a newer worker, with a feature that this one has no words for.
+    return " and ".join(WORDS.get(name, name.replace("_", " ")) for name in features)

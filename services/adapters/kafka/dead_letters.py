@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from schemas.headers import binary_headers
 from schemas.topics import DEAD_LETTERS
-from services.adapters.kafka.cloudevents import event_headers
 from services.errors import StillwatchError
 
 if TYPE_CHECKING:
@@ -31,12 +31,11 @@ def send_dead_letters(producer: Producer, letters: Sequence[DeadLetter], timeout
             failed.append(error.name())
 
     for letter in letters:
-        place = f"{letter.topic}/{letter.partition}/{letter.offset}"
         producer.produce(
             DEAD_LETTERS.name,
             key=letter.topic,
             value=msgspec.json.encode(letter),
-            headers=event_headers("dead_letter.v1", event_id=place, source=f"stillwatch/{letter.job}"),
+            headers=binary_headers(letter, f"stillwatch/{letter.job}", letter.time_unix_ms),
             on_delivery=note,
         )
     left = producer.flush(timeout)

@@ -15,8 +15,8 @@ import msgspec
 from sqlalchemy import select, text
 
 from schemas.entitlement import Entitlement
+from schemas.headers import text_headers
 from schemas.topics import ENTITLEMENTS
-from services.adapters.kafka.cloudevents import event_headers
 from services.adapters.postgres import audit, outbox
 from services.adapters.postgres.cursors import Order, read_page
 from services.adapters.postgres.moments import format_moment, to_unix_ms
@@ -187,12 +187,7 @@ def _tell(
         topic=ENTITLEMENTS.name,
         key=row.subject,
         value=msgspec.json.encode(record),
-        headers=event_headers(
-            "entitlement.v1",
-            # The same entitlement is told twice in its life: each telling is an event of its own.
-            event_id=f"{row.entitlement_id}/{action.removeprefix('entitlement.')}",
-            source="stillwatch/database",
-            time=format_moment(now),
-        ),
+        # The same entitlement is told twice in its life; its id as an event tells the two apart.
+        headers=text_headers(record, "stillwatch/database", to_unix_ms(now)),
         at=now,
     )

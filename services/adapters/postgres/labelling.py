@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, get_args
 import msgspec
 from sqlalchemy import select
 
+from schemas.headers import text_headers
 from schemas.label import Label, Verdict
 from schemas.topics import LABELS
-from services.adapters.kafka.cloudevents import event_headers
 from services.adapters.postgres import audit, outbox
 from services.adapters.postgres.alerts import UnknownAlertError
-from services.adapters.postgres.moments import format_moment
+from services.adapters.postgres.moments import format_moment, to_unix_ms
 from services.adapters.postgres.tables import AlertRow, LabelRow
 from services.errors import StillwatchError
 
@@ -114,9 +114,7 @@ def label_alert(session: Session, tenant: str, wish: Wish, now: datetime) -> Lab
         topic=LABELS.name,
         key=alert.alert_id,
         value=msgspec.json.encode(label),
-        headers=event_headers(
-            "label.v1", event_id=label.label_id, source="stillwatch/database", time=label.labelled_at
-        ),
+        headers=text_headers(label, "stillwatch/database", to_unix_ms(now)),
         at=now,
     )
     return Labelled(row, alert.version, replayed=False)

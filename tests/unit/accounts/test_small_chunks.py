@@ -13,6 +13,7 @@ def test_a_chunk_of_one_multi_turn_request_is_counted_as_in_a_long_one() -> None
     events = np.zeros(6, EVENT)
     events["time"] = 1_760_000_000_000 + np.arange(6) * 1_000
     events["account"] = 7
+    events["configuration"] = 5
     events["flags"] = int(Flag.MULTI_TURN)
     events["boundaries"] = np.arange(24).reshape(6, 4) + 1
     events["boundaries"][4, 0] = events["boundaries"][2, -1]  # The fifth continues the third.
