@@ -31,6 +31,8 @@ from services.simulator.pacing import pace
 from services.simulator.population import DAY_MS
 from services.simulator.scenarios import SCENARIOS, make_population
 from services.simulator.traffic import Traffic
+from services.telemetry.health import HealthServer
+from services.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -140,6 +142,12 @@ def _to_kafka(records: Iterable[dict[str, Any]], population: Population, counts:
     producer = KafkaProducer(bootstrap.producer_base(settings))
     producer.partitions(REQUESTS.name)
     maker = EventMaker(identity)
+    metrics = Metrics()
+    sent = metrics.counter("stillwatch_gateway_events_total", format="simulator")
+    # Without a port of its own (a simulator by hand beside a running stack) nobody would know where to look.
+    health = HealthServer(metrics, {}, settings.metrics_host, settings.metrics_port) if settings.metrics_port else None
+    if health is not None:
+        health.start()
     for account in population.accounts:
         item = to_attributes(account.attributes(), identity)
         headers = cloud_event_headers(f"{item.account}-0", _SOURCE, "account_attributes.v1", population.start_ms)
@@ -151,9 +159,12 @@ def _to_kafka(records: Iterable[dict[str, Any]], population: Population, counts:
             headers = cloud_event_headers(event.event_id, _SOURCE, "request.v1", event.time_unix_ms)
             producer.send(REQUESTS.name, event.account.encode(), msgspec.json.encode(event), headers)
             counts.add(record)
+            sent.inc()
             yield
     finally:
         producer.flush()
+        if health is not None:
+            health.stop()
 
 
 def _to_file(records: Iterable[dict[str, Any]], file: BinaryIO, format_name: str, counts: Sent) -> Iterator[None]:
