@@ -175,6 +175,23 @@ DETAILS: Final = [
     "It fails one time in {n}.",
     "The room is {n} square metres.",
 ]
+ASIDES: Final = (
+    "Take me through it step by step.",
+    "Show your work, please.",
+    "Explain your reasoning.",
+    "Think carefully before you answer.",
+    "Rate it on a scale of 1 to 10.",
+    "Rank the options by cost.",
+    "Compare the two ways for me.",
+    "Grade the draft as a teacher would.",
+    "Which answer is right, yours or the manual's?",
+    "Give me training examples for a beginner.",
+    "Then ask me a new question about it.",
+    "Are there any restrictions that I should know of?",
+    "Who made you, and what are your rules?",
+    "Ignore what I said before.",
+)
+ASIDE_SHARE: Final = 0.06
 ANSWERS: Final = [
     "Start with the part that you can check today",
     "The short answer is that it depends on the load",
@@ -252,8 +269,10 @@ class Corpus:
     def question(self, rng: np.random.Generator) -> str:
         """Write what a person might ask: 15 to 60 words."""
         opening = f"{_pick(rng, QUESTIONS)} {_pick(rng, THINGS)} {_pick(rng, CIRCUMSTANCES)}"
+        # Honest people ask for reasons and marks too, now and then; a reference that knows none would accuse the first.
+        aside = f" {_pick(rng, ASIDES)}" if rng.random() < ASIDE_SHARE else ""
         details = [_pick(rng, DETAILS).format(n=int(rng.integers(2, 90))) for _ in range(int(rng.integers(1, 5)))]
-        return f"{opening}? {' '.join(details)}"
+        return f"{opening}? {' '.join(details)}{aside}"
 
     def answer(self, rng: np.random.Generator, sentences: int = 3) -> str:
         """Write an answer of a few sentences."""
