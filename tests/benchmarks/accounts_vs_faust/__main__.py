@@ -114,7 +114,7 @@ class Bench:
 
     def produce(self, records: Iterator[tuple[bytes, bytes]]) -> None:
         """Write requests as a gateway does."""
-        producer = Producer(producer_config(Settings(), self.servers))
+        producer = Producer(producer_config(Settings(), self.servers) | {"log_level": 2})
         for number, (key, value) in enumerate(records):
             producer.produce(REQUESTS.name, value, key)
             if not number % 5_000:

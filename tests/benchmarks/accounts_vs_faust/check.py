@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import warnings
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from confluent_kafka import Consumer, KafkaError, TopicPartition
+from faust.exceptions import SecurityWarning
 from faust.serializers import codecs
 from plain_features import features
 
@@ -59,6 +61,8 @@ def ours(servers: str) -> dict[str, NDArray[np.float64]]:
 def peers(servers: str, app_id: str) -> dict[str, NDArray[np.float64]]:
     """Give the same of the peer's table."""
     found = {}
+    # The benchmark has written these pickles itself, a minute ago, on a broker of its own.
+    warnings.simplefilter("ignore", SecurityWarning)
     for key, value in newest(servers, f"{app_id}-accounts-changelog").items():
         state: Any = codecs.loads("pickle", value)["state"]
         vector = features(state)
