@@ -138,8 +138,11 @@ class Bench:
         """Run the Faust agent under a name of its own, so that it starts without a past."""
         self.peer_runs += 1
         app_id = f"bench-faust-{mode}-{self.peer_runs}"
+        marks = self.folder / f"{app_id}.marks"
         environment = {
             "PYTHONPATH": str(ROOT),
+            "PEER_MARKS": str(marks),
+            "PEER_MARKED": f"{warm},{events}",
             "PEER_ID": app_id,
             "PEER_MODE": mode,
             "PEER_BROKER": f"kafka://{self.servers}",
@@ -150,7 +153,7 @@ class Bench:
         admin.create_topics([NewTopic(f"{app_id}-windows", self.width, 1)])[f"{app_id}-windows"].result()
         committed = Committed(self.servers, app_id, REQUESTS.name, self.width)
         command = [str(HERE / "faust_peer.py"), "worker", "-l", "warn", "--without-web"]
-        return run_job(command, environment, self.core, committed, events, warm), app_id
+        return run_job(command, environment, self.core, committed, events, warm, marks), app_id
 
     def run_floor(self, events: int, warm: int) -> Figure:
         """Read and decode, and nothing else."""

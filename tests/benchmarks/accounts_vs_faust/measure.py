@@ -74,16 +74,25 @@ class Committed:
 
 
 def run_job(
-    command: Sequence[str], environment: Mapping[str, str], core: int, committed: Committed, events: int, warm: int
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    core: int,
+    committed: Committed,
+    events: int,
+    warm: int,
+    marks: Path | None = None,
 ) -> Figure:
-    """Run a job over a backlog of ``events``; the time before ``warm`` of them are committed is left out."""
+    """Run a job over a backlog of ``events``; the time before ``warm`` of them are committed is left out.
+
+    ``marks`` is a file in which the process itself notes its CPU time at ``warm`` and at ``events``.
+    """
     log = ROOT / "build" / "bench-worker.log"
     with pinned([core]), log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, *command], cwd=ROOT, env={**os.environ, **environment}, stdout=output, stderr=output
         )
     try:
-        return _watch(process, committed, events, warm, log)
+        return _watch(process, committed, events, warm, log, marks)
     finally:
         process.send_signal(signal.SIGTERM)
         try:
@@ -94,7 +103,9 @@ def run_job(
         committed.close()
 
 
-def _watch(process: subprocess.Popen[bytes], committed: Committed, events: int, warm: int, log: Path) -> Figure:
+def _watch(
+    process: subprocess.Popen[bytes], committed: Committed, events: int, warm: int, log: Path, marks: Path | None
+) -> Figure:
     deadline = time.monotonic() + _PATIENCE_SECONDS
     first: tuple[int, float, float] | None = None
     while True:
@@ -109,11 +120,19 @@ def _watch(process: subprocess.Popen[bytes], committed: Committed, events: int, 
             first = count, *now
         if count >= events:
             break
+    if first is None and marks is not None:
+        first = events, *now
     if first is None:
         raise BenchError("all was committed at once: take more events")
     counted = count - first[0]
+    spent = now[1] - first[2]
+    if marks is not None:
+        begun, ended = map(float, marks.read_text(encoding="ascii").split())
+        spent, counted = ended - begun, events - warm
+    elif counted < events // 4:
+        raise BenchError(f"only {counted} requests came after the warm-up's checkpoint: take more events")
     return Figure(
-        cpu_us=1e6 * (now[1] - first[2]) / counted,
+        cpu_us=1e6 * spent / counted,
         events=counted,
         wall_seconds=now[0] - first[1],
         peak_megabytes=_peak_megabytes(process.pid),
