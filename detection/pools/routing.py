@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
+from detection.state.records import take
+
 if TYPE_CHECKING:
     from detection.columns import Int64Array, StructuredArray, UInt64Array
 
@@ -16,10 +18,13 @@ def partition_of_pool(pools: UInt64Array, partitions: int) -> Int64Array:
 
 
 def split_rows(rows: StructuredArray, partitions: int) -> list[StructuredArray]:
-    """Cut contribution rows by the partition that owns their pool; the order inside a part is the input's."""
+    """Cut contribution rows by the partition that owns their pool; the order inside a part is the input's.
+
+    ``rows`` is contiguous.
+    """
     if partitions == 1:
         return [rows]
     owner = partition_of_pool(rows["pool"], partitions)
     order = np.argsort(owner, kind="stable")
     cuts = np.searchsorted(owner[order], np.arange(1, partitions))
-    return cast("list[StructuredArray]", np.split(rows[order], cuts))
+    return cast("list[StructuredArray]", np.split(take(rows, order), cuts))
