@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -35,8 +36,6 @@ CANARIES = {
 }
 # Shorter words occur by chance within a hundred megabytes of base64; they count where they stand alone.
 LEAST_LETTERS = 12
-# Preallocated with nothing but zeros and positions, or libraries.
-UNREAD = (".index", ".timeindex", ".jar")
 
 
 def crafted(now: float) -> Iterator[str]:
@@ -94,20 +93,21 @@ class Words:
     """Searches for words as they are, in any case, in hexadecimal and in base64; short ones where they stand alone."""
 
     def __init__(self, words: Iterable[str]) -> None:
-        exact, anywhere = set(), set()
+        self._anywhere: set[bytes] = set()
+        self._alone: dict[bytes, re.Pattern[bytes]] = {}
         for word in words:
             raw = word.encode()
             if len(raw) < LEAST_LETTERS:
-                exact.add(rb"(?<![0-9A-Za-z+/])" + re.escape(raw) + rb"(?![0-9A-Za-z+/])")
+                self._alone[raw] = re.compile(rb"(?<![0-9A-Za-z+/])" + re.escape(raw) + rb"(?![0-9A-Za-z+/])")
                 continue
-            anywhere |= {raw, raw.hex().encode()} | {_inner_base64(raw, shift) for shift in range(3)}
-        patterns = [b"(?i:" + b"|".join(map(re.escape, sorted(anywhere))) + b")", *sorted(exact)]
-        self._pattern = re.compile(b"|".join(patterns))
+            forms = {raw, raw.hex().encode()} | {_inner_base64(raw, shift) for shift in range(3)}
+            self._anywhere |= {form.lower() for form in forms}
 
-    def find(self, data: bytes) -> bytes | None:
-        """Give the first occurrence, None where there is none."""
-        found = self._pattern.search(data)
-        return None if found is None else found.group()
+    def find(self, data: bytes) -> list[bytes]:
+        """Give the words that occur."""
+        low = data.lower()
+        found = [form for form in self._anywhere if form in low]
+        return found + [raw for raw, pattern in self._alone.items() if raw in data and pattern.search(data)]
 
 
 def _inner_base64(raw: bytes, shift: int) -> bytes:
@@ -117,15 +117,17 @@ def _inner_base64(raw: bytes, shift: int) -> bytes:
 
 
 def look_everywhere(product: Product) -> Iterator[tuple[str, bytes]]:
-    """Give everything that the product wrote, piece by piece, each with its place."""
+    """Give everything that the product wrote, in large pieces, each with its place."""
     for topic in topic_names(product.kafka):
         # Also what was aborted: it stays in the log.
-        for message in read_topic(product.kafka, topic, "read_uncommitted"):
-            headers = repr(message.headers() or []).encode()
-            yield f"topic {topic}", b"\0".join((message.key() or b"", message.value() or b"", headers))
+        messages = read_topic(product.kafka, topic, "read_uncommitted")
+        while part := list(islice(messages, 10_000)):
+            pieces = [message.key() or b"" for message in part] + [message.value() or b"" for message in part]
+            pieces += [repr(message.headers() or []).encode() for message in part]
+            yield f"topic {topic}", b"\0".join(pieces)
     yield from _tables(product)
     for path in sorted(product.base_dir.rglob("*")):
-        if path.is_file() and path.suffix not in UNREAD:
+        if path.is_file() and not path.is_relative_to(product.base_dir / "kafka"):
             yield f"file {path.relative_to(product.base_dir)}", path.read_bytes()
     yield "output of `up`", product.told.read_bytes()
     for text in product.written:
@@ -136,7 +138,8 @@ def _tables(product: Product) -> Iterator[tuple[str, bytes]]:
     url = state.running_database_url(product.base_dir).replace("+psycopg", "")
     with psycopg.connect(url) as connection:
         names = connection.execute(
-            "SELECT schemaname, tablename FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema')"
+            "SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+            "WHERE c.relkind = 'r' AND n.nspname NOT IN ('pg_catalog', 'information_schema')"
         ).fetchall()
         for schema, name in names:
             # Binary: bytes as they are, and not as hexadecimal.

@@ -78,7 +78,7 @@ def test_after_every_kill_the_alerts_are_those_of_an_undisturbed_run(killed: Pro
     try:
         at = _kill_each(killed, replay)
         last = max(at.values())
-        wait_until(lambda: _recovered(killed), 120, "every part is ready again")
+        wait_until(partial(_recovered, killed), 120, "every part is ready again")
         tell(f"killed {', '.join(at)}; all ready again {time.monotonic() - last:.1f} s after the last kill")
         replayed = killed.finish(replay, "replay", 180)
     finally:
@@ -86,6 +86,7 @@ def test_after_every_kill_the_alerts_are_those_of_an_undisturbed_run(killed: Pro
         replay.wait()
     assert replayed["sent"] == scenario.sent["requests"]
     seconds = killed.wait_for_alerts(replayed["last_time_unix_ms"], 180)
+    wait_until(partial(_recovered, killed), 60, "every part is ready at the end")
     killed.run("alerts", "export", "-o", killed.folder / "export.jsonl")
 
     exported, lines = (killed.folder / "export.jsonl").read_bytes(), every.read_bytes().splitlines()

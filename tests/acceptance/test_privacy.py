@@ -100,13 +100,11 @@ def test_no_canary_is_found_in_topics_tables_logs_or_outputs(product: Product, h
     looked: Counter[str] = Counter()
     for place, data in look_everywhere(product):
         looked[place.partition(" ")[0]] += len(data)
-        found = search.find(data)
-        if found is not None:
-            hits[place, found] += 1
+        hits.update((place, word) for word in search.find(data))
     tell(f"{len(words)} words sought in {dict(looked)} bytes: {sum(hits.values())} found")
     assert looked["topic"] > 10_000_000
     assert looked["table"] > 10_000
-    assert looked["file"] > 10_000_000
+    assert looked["file"] > 1_000_000
     assert not hits, hits
 
 
