@@ -17,6 +17,7 @@ from detection.features.pools import CATALOGUE
 from schemas.records import RECORDS
 from schemas.topics import TOPICS
 from services.settings import Settings
+from services.telemetry.log_events import LOG_EVENTS
 from services.telemetry.metrics import METRICS
 
 if TYPE_CHECKING:
@@ -44,6 +45,10 @@ def _settings() -> str:
 def _metrics() -> str:
     rows = [(f"`{each.name}`", each.kind, ", ".join(each.labels), each.meaning) for each in METRICS]
     return _table(("metric", "kind", "labels", "meaning"), rows)
+
+
+def _log_events() -> str:
+    return _table(("event", "meaning"), [(f"`{name}`", meaning) for name, meaning in LOG_EVENTS.items()])
 
 
 def _topics() -> str:
@@ -90,6 +95,7 @@ def _families() -> str:
 TABLES: Final[dict[str, Callable[[], str]]] = {
     "settings": _settings,
     "metrics": _metrics,
+    "log-events": _log_events,
     "topics": _topics,
     "records": _records,
     "account-features": _account_features,
