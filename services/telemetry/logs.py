@@ -1,7 +1,7 @@
 """structlog for every process: JSON lines, or colours on a terminal. One canonical line per unit of work.
 
-Log-event names are the closed table of ``services.telemetry.log_events``: a reader can search for one, and the docs list
-them all.
+Log-event names are the closed table of ``services.telemetry.log_events``: a reader can search for one, and the docs
+list them all.
 """
 
 from __future__ import annotations
