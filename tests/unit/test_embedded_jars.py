@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -103,3 +104,18 @@ def test_a_jar_damaged_after_its_installation_is_replaced(tmp_path: Path, cache_
     (libs / JAR.file_name).write_bytes(BAD)
     (path,) = install(libs, Cache(cache_dir, GOOD))
     assert path.read_bytes() == GOOD
+
+
+def test_a_named_bundle_is_kept_and_else_the_machines_own_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = tmp_path / "store.pem"
+    store.touch()
+    monkeypatch.setenv("SSL_CERT_FILE", str(store))
+    monkeypatch.delenv("CURL_CA_BUNDLE", raising=False)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "named.pem")
+    maven.trust_the_machine()
+    assert os.environ["REQUESTS_CA_BUNDLE"] == "named.pem"
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE")
+    maven.trust_the_machine()
+    assert os.environ["REQUESTS_CA_BUNDLE"] == str(store)

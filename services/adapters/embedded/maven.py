@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import ssl
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ class JgoFetcher:
             raise JarError(
                 "The embedded Kafka needs jgo.", hint="Install Stillwatch with its `embedded` extra."
             ) from error
+        trust_the_machine()
         settings = GlobalSettings.load()
         self._context: Any = MavenContext(
             repo_cache=settings.repo_cache,
@@ -63,6 +66,16 @@ class JgoFetcher:
     def _artifact(self, coordinate: str) -> Any:
         group, artifact, version = coordinate.split(":")
         return self._context.project(group, artifact).at_version(version).artifact()
+
+
+def trust_the_machine() -> None:
+    """Have requests believe the certificates that the machine believes, unless somebody named a bundle.
+
+    requests knows certifi's alone; behind a company's proxy the machine's own store holds one more.
+    """
+    store = ssl.get_default_verify_paths().cafile
+    if store is not None and not any(os.environ.get(name) for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")):
+        os.environ["REQUESTS_CA_BUNDLE"] = store
 
 
 def lock(fetcher: JgoFetcher) -> list[Jar]:
