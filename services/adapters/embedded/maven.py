@@ -74,7 +74,7 @@ def trust_the_machine() -> None:
     requests knows certifi's alone; behind a company's proxy the machine's own store holds one more.
     """
     store = ssl.get_default_verify_paths().cafile
-    if store is not None and not any(os.environ.get(name) for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")):
+    if store and not any(os.environ.get(name) for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")):
         os.environ["REQUESTS_CA_BUNDLE"] = store
 
 
