@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import psycopg
 import pytest
 import pytest_socket
@@ -21,6 +22,11 @@ from services.adapters.embedded import EmbeddedKafka, EmbeddedPostgres
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+# A machine that is busy is no failure of an example; in CI Hypothesis loads such a profile by itself.
+hypothesis.settings.register_profile("busy", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+if "CI" not in os.environ:
+    hypothesis.settings.load_profile("busy")
 
 ROOT = Path(__file__).parent.parent
 WITH_SOCKETS = ("integration", "acceptance", "enable_socket")
