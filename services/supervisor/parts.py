@@ -86,13 +86,13 @@ def plan(
         kafka.complete()
         kafka.assign_ports()
         kafka_bootstrap_servers = kafka.bootstrap_servers
-        parts.append(_kafka(kafka))
+        parts.append(_store(kafka, "the broker does not answer yet", KAFKA_START))
     if database_url is None:
         postgres = EmbeddedPostgres(base_dir, preferred_port=POSTGRES_PORT)
         postgres.complete()
         postgres.assign_ports()
         database_url = postgres.url
-        parts.append(_postgres(postgres))
+        parts.append(_store(postgres, "the database accepts no login yet", POSTGRES_START))
     stores = tuple(part.name for part in parts)
     taken = {port for part in parts for port in part.ports.values()}
     api_port = reserve(API_PORT, taken=taken)
@@ -120,28 +120,15 @@ def _embedded(server: EmbeddedKafka | EmbeddedPostgres) -> list[str]:
     return [sys.executable, "-m", "services.adapters.embedded", server.name, str(server.base_dir), str(server.port)]
 
 
-def _kafka(server: EmbeddedKafka) -> Part:
+def _store(server: EmbeddedKafka | EmbeddedPostgres, otherwise: str, restart: RestartPolicy) -> Part:
     return Part(
-        KAFKA,
+        server.name,
         _embedded(server),
-        ready=asking(server.ready, "the broker does not answer yet"),
+        ready=asking(server.ready, otherwise),
         stop_timeout=30.0,
         stop_signal=server.stop_signal,
         death_signal=server.death_signal,
-        restart=KAFKA_START,
-        ports=server.ports,
-    )
-
-
-def _postgres(server: EmbeddedPostgres) -> Part:
-    return Part(
-        POSTGRES,
-        _embedded(server),
-        ready=asking(server.ready, "the database accepts no login yet"),
-        stop_timeout=30.0,
-        stop_signal=server.stop_signal,
-        death_signal=server.death_signal,
-        restart=POSTGRES_START,
+        restart=restart,
         ports=server.ports,
     )
 

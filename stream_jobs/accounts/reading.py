@@ -73,9 +73,7 @@ def read_requests(batch: Batch, clocking: Clocking) -> Requests:
     events = decoded.columns
     good = np.ones(len(events), np.bool_)
     if not _keys_match(keys, events):
-        good = np.array(
-            [b"%016x" % account == key for account, key in zip(events["account"].tolist(), keys, strict=True)]
-        )
+        good = _matching(keys, events)
         rejections += _refuse(~good, places, "key_mismatch", "the record's key is not its account")
     ahead = events["time"] - batch.timestamps[places]
     for wrong, reason, detail in (
@@ -101,9 +99,7 @@ def read_attributes(batch: Batch) -> tuple[StructuredArray, Int64Array, list[Rej
     places = places[kept]
     keys = [batch.keys[place] or b"" for place in places.tolist()]
     if not _keys_match(keys, columns):
-        good = np.array(
-            [b"%016x" % account == key for account, key in zip(columns["account"].tolist(), keys, strict=True)]
-        )
+        good = _matching(keys, columns)
         wrong = places[~good].tolist()
         rejections += [
             Rejection(
