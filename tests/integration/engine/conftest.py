@@ -140,13 +140,13 @@ class Trial:
         consumer.close()
         return ends
 
-    def finish(self, seconds: float = 60.0) -> None:
-        """Wait until every record is in the state, then drain the workers."""
+    def finish(self, seconds: float = 60.0, **environment: str) -> None:
+        """Wait until every record is in the state, then drain the workers; one that ends starts again likewise."""
         assert self.producer.flush(30) == 0
         deadline = time.monotonic() + seconds
         while not self.caught_up():
             assert time.monotonic() < deadline, self.log_text()[-4000:]
-            self.supervise()
+            self.supervise(**environment)
             time.sleep(0.2)
         self.stop()
 
