@@ -7,7 +7,7 @@ STAMP := .venv/.complete
 # A lock names hashes and never a host to fetch from.
 COMPILE := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --quiet
 
-.PHONY: help setup run test unit bench check format lock reset contracts docs secrets clean
+.PHONY: help setup run test unit bench bench-quick check format lock reset contracts docs secrets clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  \033[36m%-10s\033[0m %s\n", $$1, $$2}'
@@ -20,6 +20,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@[ -x $(BIN)/uv ] || $(BIN)/python -m pip install --quiet --require-hashes --no-deps -r <(awk '/^uv==/{p=1} p{print} p&&!/\\$$/{exit}' requirements.lock)
 	@VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip sync --quiet --require-hashes requirements.lock
 	@VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip install --quiet --no-deps --editable .
+	@$(BIN)/python -m detection.accounts.warm
 	@touch $(STAMP)
 
 run: setup ## Start Kafka, Postgres, the jobs, the console and live sample traffic.
@@ -31,8 +32,11 @@ test: setup ## Run every test, on a real Kafka and a real Postgres.
 unit: setup ## Run the fast tests only: no broker, no database.
 	$(BIN)/pytest -m "not integration and not acceptance"
 
-bench: setup ## Measure the accounts job beside a plain Faust agent; some five minutes, two cores.
-	$(BIN)/python tests/benchmarks/accounts_vs_faust
+bench: setup ## Measure the jobs beside Faust, Quix and Bytewax, with growth and recovery; some twenty minutes.
+	$(BIN)/python tests/benchmarks/engines
+
+bench-quick: setup ## The same without growth and recovery, one run each; some five minutes.
+	$(BIN)/python tests/benchmarks/engines --quick --runs 1
 
 check: setup ## Lint, format, types, import contracts, dependencies.
 	$(BIN)/ruff check .

@@ -78,6 +78,7 @@ EVENT: Final = np.dtype(
         ("reasoning_tokens", "<i4"),
         ("duration", "<i4"),  # ms.
         ("projection", "i1", PROJECTION_DIMENSIONS),
+        ("spare", "<i4"),  # Keeps rows a multiple of 8 bytes: compiled loops read them as words.
     ]
 )
 
@@ -92,15 +93,30 @@ ATTRIBUTES: Final = np.dtype(
     ]
 )
 
+# A whole number of 8-byte words, so that compiled loops reach every column by its place.
 CONTRIBUTION: Final = np.dtype(
     [
-        # Key: one row for each (hop, pool, account); rows of one key add up.
+        # Key: one row for each (hop, pool, customer, account); rows of one key add up.
         ("hop", "<i4"),  # Event time // hop length.
         ("family", "u1"),  # detection.families.Family
         ("verified", "u1"),  # Maximum: the account or its organisation is verified.
+        ("spare", "u1", 2),
         ("pool", "<u8"),
         ("customer", "<u8"),  # Organisation where one is named, else the account.
         ("account", "<u8"),
+        # Sums.
+        ("log_input", "<i8"),  # Fixed point: sum of ln(1 + input tokens).
+        ("log_output", "<i8"),
+        ("log_output_squared", "<i8"),  # Sum of the squared fixed-point values.
+        ("output_tokens", "<i8"),
+        ("projection_squared", "<i8"),  # Sum of squared lengths.
+        # Registers.
+        ("account_requests_before", "<i8"),  # Minimum: the account's own count before the first of these requests.
+        ("account_requests", "<i8"),  # Maximum: the account's own count after the last of these requests.
+        ("first_seen", "<i8"),  # Minimum: ms since the epoch.
+        ("created_at", "<i8"),  # Maximum; 0 where unknown.
+        ("network", "<u8"),  # Maximum of the hashes, so that order does not matter.
+        ("payment", "<u8"),
         # Sums.
         ("requests", "<i4"),
         ("young", "<i4"),  # Requests made while the account was under 14 days old.
@@ -115,20 +131,51 @@ CONTRIBUTION: Final = np.dtype(
         ("errors", "<i4"),
         ("hour_sine", "<i4"),  # Fixed point.
         ("hour_cosine", "<i4"),
-        ("log_input", "<i8"),  # Fixed point: sum of ln(1 + input tokens).
-        ("log_output", "<i8"),
-        ("log_output_squared", "<i8"),  # Sum of the squared fixed-point values.
-        ("output_tokens", "<i8"),
-        ("projection_squared", "<i8"),  # Sum of squared lengths.
+        ("spare_count", "<i4"),
         ("projection", "<i4", PROJECTION_DIMENSIONS),
         # Registers.
-        ("account_requests_before", "<i8"),  # Minimum: the account's own count before the first of these requests.
-        ("account_requests", "<i8"),  # Maximum: the account's own count after the last of these requests.
-        ("first_seen", "<i8"),  # Minimum: ms since the epoch.
-        ("created_at", "<i8"),  # Maximum; 0 where unknown.
-        ("network", "<u8"),  # Maximum of the hashes, so that order does not matter.
-        ("payment", "<u8"),
         ("residuals", "u1", RESIDUAL_REGISTERS),  # HyperLogLog of last turns.
         ("responses", "u1", RESPONSE_REGISTERS),  # HyperLogLog of responses.
+    ]
+)
+
+# The bits of SINGLE['bits'], in the order of CONTRIBUTION's counts from "young" to "errors".
+SINGLE_BITS: Final = (
+    "young",
+    "refusals",
+    *(f"cue_{place}" for place in range(len(CUES))),
+    "echoes",
+    "logprobs",
+    "bursts",
+    "continued",
+    "multi_turn",
+    "tools",
+    "errors",
+)
+
+# A contribution of one request alone, as most are: a quarter of the bytes, and the same row once it is written out.
+SINGLE: Final = np.dtype(
+    [
+        ("pool", "<u8"),
+        ("customer", "<u8"),
+        ("account", "<u8"),
+        ("account_requests_before", "<i8"),
+        ("first_seen", "<i8"),
+        ("created_at", "<i8"),
+        ("network", "<u8"),
+        ("payment", "<u8"),
+        ("hop", "<i4"),
+        ("bits", "<u4"),  # SINGLE_BITS, from the lowest.
+        ("output_tokens", "<i4"),
+        ("log_input", "<u2"),
+        ("log_output", "<u2"),
+        ("minute", "<u2"),  # Of the day, UTC.
+        ("family", "u1"),
+        ("verified", "u1"),
+        ("turn_place", "u1"),  # Register and rank that the last turn offers; rank 0 for none.
+        ("turn_rank", "u1"),
+        ("response_place", "u1"),
+        ("response_rank", "u1"),
+        ("projection", "i1", PROJECTION_DIMENSIONS),
     ]
 )

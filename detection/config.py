@@ -24,6 +24,8 @@ class AccountLane(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     milestones: tuple[int, ...] = (40, 80, 160, 320, 640, 1280, 2560)
     threshold: float = 3.5  # In units of (q95 - median) above the median of the reference's scores.
     alert_floor: int = 40
+    idle_ms: int = 7_776_000_000  # 90 days: an account that comes back after that begins anew.
+    maximum_accounts: int = 1_000_000  # For each partition, 0.5 to 1 GB; the least recent go first.
 
 
 class Forest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -32,6 +34,8 @@ class Forest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     trees: int = 20
     height: int = 8
     window: int = 500  # Learned rows; with the cap below, recall held at .91 under 20-80 % of hostile traffic.
+    window_floor: float = 0.9  # Windows scored at least so are told, and of the others a share in turn:
+    window_turns: int = 8  # each account's in one hop of so many. A window costs more than ten requests.
     learn_gap_hops: int = 24  # An account teaches at most once in 6 hours, however busy it is.
 
 

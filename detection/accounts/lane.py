@@ -18,11 +18,11 @@ from detection.outcomes import Evidence, Finding, Member
 from detection.state.records import take
 
 if TYPE_CHECKING:
-    from detection.accounts.derive import Derived
+    from numpy.typing import NDArray
+
     from detection.columns import Float64Array, Int64Array, StructuredArray, UInt64Array
     from detection.config import DetectionConfig
     from detection.detectors.reference import References
-    from detection.state.store import RowStore, SlotArray
 
 DETECTOR: Final = "account_tail"
 _DIGITS: Final = 4
@@ -64,35 +64,22 @@ class MilestoneLane:
         self._findings: list[Finding] = []
         self._vectors: list[MilestoneVectors] = []
 
-    def waves(self, piece: Derived) -> Int64Array | None:
-        """Tell in which wave each request must be counted; None where no account reaches a milestone.
+    @property
+    def is_milestone(self) -> NDArray[np.bool_]:
+        """Tell by an account's count whether it is read; the last place stands for all higher counts."""
+        return self._is_milestone
 
-        A request's wave is how many milestones its account has completed earlier in this piece.
-        """
-        reached = self._reached(piece)
-        if not reached.any():
-            return None
-        so_far = np.cumsum(reached) - reached
-        return so_far - so_far[piece.starts][piece.segments]
-
-    def _reached(self, piece: Derived) -> Int64Array:
-        return self._is_milestone[np.minimum(piece.before + 1, len(self._is_milestone) - 1)].astype(np.int64)
-
-    def read(self, store: RowStore, piece: Derived) -> None:
-        """Score the accounts that the last request counted of each has brought to a milestone."""
-        last = np.flatnonzero(self._reached(piece))
-        counts = piece.before[last] + 1
+    def read(self, rows: StructuredArray, hops: Int64Array, customers: UInt64Array, counts: Int64Array) -> None:
+        """Score accounts at their milestones: their rows as they were at that request, in the order of requests."""
         for milestone in np.unique(counts).tolist():
-            at = last[counts == milestone]
-            self._score(store, piece, at, milestone)
+            at = np.flatnonzero(counts == milestone)
+            self._score(take(rows, at), hops[at], customers[at], milestone)
 
-    def _score(self, store: RowStore, piece: Derived, at: SlotArray, milestone: int) -> None:
-        rows = take(store.rows, piece.slots[at])
+    def _score(self, rows: StructuredArray, hops: Int64Array, customers: UInt64Array, milestone: int) -> None:
         matrix = account_features(rows)
-        customers = piece.customer[at]
         if self._collect:
             accounts = np.ascontiguousarray(rows["account"])
-            self._vectors.append(MilestoneVectors(milestone, accounts, customers, piece.hop[at], matrix))
+            self._vectors.append(MilestoneVectors(milestone, accounts, customers, hops, matrix))
         tail = self._tails.get(milestone)
         if tail is None:
             return
@@ -101,9 +88,7 @@ class MilestoneLane:
         for place in np.flatnonzero(np.round(scores, _DIGITS) > self._config.accounts.threshold).tolist():
             evidence = _evidence(tail, chosen[place], addends[place])
             score = round(float(scores[place]), _DIGITS)
-            self._findings.append(
-                self._finding(rows[place], int(customers[place]), int(piece.hop[at[place]]), score, evidence)
-            )
+            self._findings.append(self._finding(rows[place], int(customers[place]), int(hops[place]), score, evidence))
 
     def _finding(
         self, row: StructuredArray, customer: int, hop: int, score: float, evidence: list[Evidence]

@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import numpy as np
 
-from detection.accounts.accumulate import accumulate
-from detection.accounts.contributions import build_contributions
-from detection.accounts.derive import Derived, derive
+from detection.accounts import counting
 from detection.accounts.lane import MilestoneLane, MilestoneVectors
+from detection.accounts.tally import Tally
 from detection.accounts.windows import WINDOW, close_hop, plant
 from detection.detectors.half_space_trees import ForeignStateError
-from detection.state.rows import PANES
+from detection.state.rows import ACCOUNT_ROW, PANES, WIDTH
 from detection.state.store import RowStore
 
 if TYPE_CHECKING:
@@ -29,7 +28,10 @@ if TYPE_CHECKING:
     from detection.config import DetectionConfig
     from detection.detectors.reference import References
     from detection.outcomes import Finding
+    from detection.pools.contributions import Contributions
 
+_FIRST_MARKS: Final = 256
+_ROOM: Final = 1024  # Rows, registers and requests: what there is at least after each pause of the loop.
 FOREST_KEY: Final = b"forest"  # Account keys are 16 hexadecimal digits.
 
 
@@ -50,7 +52,7 @@ class AccountsOutcome:
     account. ``late`` counts requests whose own hop was closed. ``vectors`` is empty unless the step collects.
     """
 
-    contributions: StructuredArray
+    contributions: Contributions
     closed_hop: int
     findings: list[Finding]
     windows: StructuredArray
@@ -76,17 +78,19 @@ class AccountsStep:
         self.applied = -1
         self.applied_attributes = -1
         self.forest_restarted = False
+        self.forgotten = 0
         self._config = config
-        self._latest = -1
-        self._closed = -1
-        self._began = -1
+        self._clock = np.array([-1, -1, -1, 0, 0], np.int64)  # As detection.accounts.counting has it.
+        self._rules = np.array(
+            [clocking.hop_ms, clocking.lateness_ms, config.pools.young_ms, config.pools.cohort_ms], np.int64
+        )
         self._store = RowStore()
+        self._tally = Tally()
+        self._marks = np.empty((_FIRST_MARKS, counting.MARK_WORDS), np.int64)
         self._forest = plant(config)
         self._forest_changed = False
         self._lane = MilestoneLane(config, references, collect=collect)
-        self._pieces: list[Derived] = []
         self._windows: list[StructuredArray] = []
-        self._late = 0
 
     @property
     def accounts(self) -> int:
@@ -99,63 +103,76 @@ class AccountsStep:
         events, offsets = events[skipped:], offsets[skipped:]
         if not len(events):
             return
-        time = np.ascontiguousarray(events["time"])
-        if self._began < 0:
-            self._began = int(time[0])
-        latest = np.maximum(np.maximum.accumulate(time), self._latest)
-        closed = self._closed_at(latest)
-        borders = np.flatnonzero(np.diff(closed, prepend=self._closed) > 0).tolist()
-        for start, stop in zip([0, *borders], [*borders, len(events)], strict=True):
-            if stop > start:
-                self._close(int(closed[start]))
-                self._count(events[start:stop], offsets[start:stop])
-        self._latest = int(latest[-1])
+        if self._clock[counting.BEGAN] < 0:
+            self._clock[counting.BEGAN] = events["time"][0]
+        words = np.ascontiguousarray(events).view(np.int64).reshape(len(events), -1)
+        offsets = np.ascontiguousarray(offsets, np.int64)
+        place, why = self._count(words, offsets, 0)
+        while why != counting.DONE:
+            if why == counting.CLOSES:
+                self._close(self._closed_at(int(words[place, 0])))
+            else:
+                self._make_room()
+            place, why = self._count(words, offsets, place)
         self.applied = int(offsets[-1])
+
+    def _count(self, words: Int64Array, offsets: Int64Array, start: int) -> tuple[int, int]:
+        return counting.count_events(
+            words,
+            offsets,
+            start,
+            self._store.arguments,
+            self._tally.arguments,
+            self._lane.is_milestone,
+            self._marks,
+            self._clock,
+            self._rules,
+        )
+
+    def _make_room(self) -> None:
+        self._store.reserve(_ROOM, _ROOM)
+        self._tally.reserve(_ROOM)
+        self._read_marks()
+
+    def _read_marks(self) -> None:
+        marks = self._marks[: self._clock[counting.MARKS]]
+        if len(marks):
+            row = WIDTH // 8
+            rows = np.ascontiguousarray(marks[:, :row]).view(ACCOUNT_ROW).reshape(-1)
+            hops, customers, counts = marks[:, row:].T
+            self._lane.read(rows, hops, customers.astype(np.uint64), counts)
+            self._clock[counting.MARKS] = 0
 
     def advance(self, time_ms: int, offset: int) -> None:
         """Take a heartbeat of ``requests``: event time has reached ``time_ms``."""
         if offset <= self.applied:
             return
-        if self._began < 0:
-            self._began = time_ms
-        self._latest = max(self._latest, time_ms)
-        self._close(int(self._closed_at(np.array([self._latest]))[0]))
+        if self._clock[counting.BEGAN] < 0:
+            self._clock[counting.BEGAN] = time_ms
+        closed = self._closed_at(time_ms)
+        self._clock[counting.LATEST] = max(int(self._clock[counting.LATEST]), time_ms)
+        self._close(closed)
         self.applied = offset
 
-    def _closed_at(self, latest: Int64Array) -> Int64Array:
+    def _closed_at(self, time_ms: int) -> int:
         """Give the last hop that is closed when event time has come this far."""
         clocking = self._config.clocking
-        return np.maximum((latest - clocking.lateness_ms) // clocking.hop_ms - 1, self._closed)
+        latest = max(int(self._clock[counting.LATEST]), time_ms)
+        return max((latest - clocking.lateness_ms) // clocking.hop_ms - 1, int(self._clock[counting.CLOSED]))
 
     def _close(self, closed: int) -> None:
+        before = int(self._clock[counting.CLOSED])
+        if closed <= before:
+            return
         # No row has a pane more than PANES hops past the last closed one.
-        for hop in range(self._closed + 1, min(closed, self._closed + PANES) + 1):
-            windows = close_hop(self._store, self._forest, hop, self._config.forest.learn_gap_hops)
-            if len(windows):
-                self._windows.append(windows)
-                self._forest_changed = True
-        self._closed = closed
-
-    def _count(self, events: StructuredArray, offsets: Int64Array) -> None:
-        piece = derive(
-            self._store,
-            events,
-            offsets,
-            hop_ms=self._config.clocking.hop_ms,
-            closed=self._closed,
-            began=self._began,
-            lane=self._config.pools,
-        )
-        waves = self._lane.waves(piece)
-        if waves is None:
-            accumulate(self._store, piece)
-        else:
-            for wave in range(int(waves.max()) + 1):
-                part = piece.part(np.flatnonzero(waves == wave))
-                accumulate(self._store, part)
-                self._lane.read(self._store, part)
-        self._pieces.append(piece)
-        self._late += int(np.count_nonzero(piece.late))
+        for hop in range(before + 1, min(closed, before + PANES) + 1):
+            windows, learned = close_hop(self._store, self._forest, hop, self._config.forest)
+            self._windows.append(windows)
+            self._forest_changed |= learned
+        self._clock[counting.CLOSED] = closed
+        lane = self._config.accounts
+        idle_since = (closed + 1) * self._config.clocking.hop_ms - lane.idle_ms
+        self.forgotten += self._store.forget(idle_since, lane.maximum_accounts)
 
     def apply_attributes(self, rows: StructuredArray, offsets: Int64Array) -> None:
         """Take account attributes (``ATTRIBUTES``), by ascending offset; an account's newest hold from here on."""
@@ -165,8 +182,7 @@ class AccountsStep:
             return
         slots = self._store.slots_of(np.ascontiguousarray(rows["account"]))
         latest = dict(zip(slots.tolist(), range(len(slots)), strict=True))
-        slots, rows = np.array(list(latest), np.intp), rows[list(latest.values())]
-        held = self._store.rows
+        slots, rows = np.array(list(latest), np.int64), rows[list(latest.values())]
         for name, source in (
             ("created_at", "created_at"),
             ("attributes_organization", "organization"),
@@ -174,26 +190,26 @@ class AccountsStep:
             ("signup_network", "signup_network"),
             ("verified", "verified"),
         ):
-            held[name][slots] = rows[source]
-        self._store.touch(slots)
+            self._store.write(slots, name, rows[source])
         self.applied_attributes = int(offsets[-1])
 
     def take(self) -> AccountsOutcome:
         """Give what was decided since the last call, and start afresh."""
+        self._read_marks()
         findings, vectors = self._lane.take()
         outcome = AccountsOutcome(
-            contributions=build_contributions(self._pieces),
-            closed_hop=self._closed,
+            contributions=self._tally.take(),
+            closed_hop=int(self._clock[counting.CLOSED]),
             findings=findings,
             windows=np.concatenate(self._windows) if self._windows else np.zeros(0, WINDOW),
-            late=self._late,
+            late=int(self._clock[counting.LATE]),
             vectors=vectors,
         )
-        self._pieces, self._windows, self._late = [], [], 0
+        self._windows, self._clock[counting.LATE] = [], 0
         return outcome
 
-    def dirty(self) -> tuple[list[bytes], list[bytes]]:
-        """Give keys and bytes of the state rows that changed since the last call; each holds its version and asof."""
+    def dirty(self) -> tuple[list[bytes], list[bytes | None]]:
+        """Give keys and bytes of the state rows that changed since the last call; None for what is forgotten."""
         keys, values = self._store.take_dirty()
         if self._forest_changed:
             keys.append(FOREST_KEY)
@@ -203,7 +219,8 @@ class AccountsStep:
 
     def meta(self) -> bytes:
         """Give the partition's own row: positions, event time and the last closed hop."""
-        meta = _Meta(self.applied, self.applied_attributes, self._latest, self._closed, self._began)
+        latest, closed, began = self._clock[: counting.BEGAN + 1].tolist()
+        meta = _Meta(self.applied, self.applied_attributes, latest, closed, began)
         return msgspec.json.encode(meta)
 
     def load(self, keys: Sequence[bytes], values: Sequence[bytes]) -> None:
@@ -224,4 +241,4 @@ class AccountsStep:
         """Take what ``meta`` gave; raises msgspec.DecodeError or msgspec.ValidationError."""
         meta = msgspec.json.decode(raw, type=_Meta)
         self.applied, self.applied_attributes = meta.applied, meta.applied_attributes
-        self._latest, self._closed, self._began = meta.latest, meta.closed, meta.began
+        self._clock[: counting.BEGAN + 1] = meta.latest, meta.closed, meta.began

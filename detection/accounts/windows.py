@@ -8,12 +8,11 @@ import numpy as np
 
 from detection.detectors.half_space_trees import HalfSpaceTrees
 from detection.features.accounts import NAMES, account_features, scaled
-from detection.state.records import take
 from detection.state.rows import PANES
 
 if TYPE_CHECKING:
     from detection.columns import StructuredArray
-    from detection.config import DetectionConfig
+    from detection.config import DetectionConfig, Forest
     from detection.state.store import RowStore
 
 WINDOW: Final = np.dtype(
@@ -39,31 +38,30 @@ def plant(config: DetectionConfig) -> HalfSpaceTrees:
     return HalfSpaceTrees(forest.trees, forest.height, forest.window, seed=config.seed, names=NAMES)
 
 
-def close_hop(store: RowStore, forest: HalfSpaceTrees, hop: int, learn_gap_hops: int) -> StructuredArray:
-    """Give the windows of one hop in order of account, and teach the forest what it has just scored.
+def close_hop(store: RowStore, forest: HalfSpaceTrees, hop: int, rules: Forest) -> tuple[StructuredArray, bool]:
+    """Give one hop's windows that are to be told, in order of account; then whether the forest has learned of any.
 
-    The account that was learned less than ``learn_gap_hops`` hops ago is scored but not learned: volume buys no
+    The account that was learned less than ``learn_gap_hops`` ago is scored but not learned: volume buys no
     influence on what counts as normal.
     """
     pane = hop % PANES
-    rows = store.rows
-    active = np.flatnonzero(rows["pane_hop"][:, pane] == hop)
-    active = active[np.argsort(rows["account"][active])]
-    held = take(rows, active)
-    windows = np.zeros(len(active), WINDOW)
+    active = store.in_pane(pane, hop)
     if not len(active):
-        return windows
+        return np.zeros(0, WINDOW), False
+    held = store.read(active)
     learned = held["learned_hop"].astype(np.int64)
-    learn = (learned == 0) | (hop + 1 - learned >= learn_gap_hops)
-    scores = forest.score_learn_many(scaled(account_features(held)), learn)
-    taught = active[learn]
-    rows["learned_hop"][taught] = hop + 1
-    store.touch(taught)
+    learn = (learned == 0) | (hop + 1 - learned >= rules.learn_gap_hops)
+    scores = np.round(forest.score_learn_many(scaled(account_features(held)), learn), _DIGITS)
+    store.write(active[learn], "learned_hop", np.full(np.count_nonzero(learn), hop + 1))
+    turn = (held["account"] + np.uint64(hop)) % np.uint64(rules.window_turns) == 0
+    told = (scores >= rules.window_floor) | turn
+    held, scores = held[told], scores[told]
+    windows = np.zeros(len(held), WINDOW)
     windows["account"] = held["account"]
     windows["organization"] = np.where(held["organization"] > 0, held["organization"], held["attributes_organization"])
     windows["hop"] = hop
     windows["total"] = held["requests"]
-    windows["score"] = np.round(scores, _DIGITS)
+    windows["score"] = scores
     for name, source in (
         ("requests", "pane_requests"),
         ("input_tokens", "pane_input"),
@@ -72,4 +70,4 @@ def close_hop(store: RowStore, forest: HalfSpaceTrees, hop: int, learn_gap_hops:
         ("late", "pane_late"),
     ):
         windows[name] = held[source][:, pane]
-    return windows
+    return windows, bool(learn.any())

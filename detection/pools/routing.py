@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
+from detection.pools.contributions import Contributions
 from detection.state.records import take
 
 if TYPE_CHECKING:
@@ -17,14 +18,16 @@ def partition_of_pool(pools: UInt64Array, partitions: int) -> Int64Array:
     return (pools % np.uint64(partitions)).astype(np.int64)
 
 
-def split_rows(rows: StructuredArray, partitions: int) -> list[StructuredArray]:
-    """Cut contribution rows by the partition that owns their pool; the order inside a part is the input's.
-
-    ``rows`` is contiguous.
-    """
+def split_rows(contributions: Contributions, partitions: int) -> list[Contributions]:
+    """Cut contributions by the partition that owns their pool; the order inside a part is the input's."""
     if partitions == 1:
-        return [rows]
+        return [contributions]
+    rows, singles = (_split(part, partitions) for part in (contributions.rows, contributions.singles))
+    return [Contributions(*parts) for parts in zip(rows, singles, strict=True)]
+
+
+def _split(rows: StructuredArray, partitions: int) -> list[StructuredArray]:
     owner = partition_of_pool(rows["pool"], partitions)
-    order = np.argsort(owner, kind="stable")
+    order = np.argsort(owner.astype(np.uint16), kind="stable")  # Of so narrow a type, in linear time.
     cuts = np.searchsorted(owner[order], np.arange(1, partitions))
     return cast("list[StructuredArray]", np.split(take(rows, order), cuts))

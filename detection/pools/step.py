@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from detection.config import DetectionConfig
     from detection.detectors.reference import References
     from detection.outcomes import Finding
+    from detection.pools.contributions import Contributions
 
 STUBS_KEY: Final = b"s"
 _PAIRS_PER_RECORD: Final = 80_000  # 960 kB.
@@ -97,7 +98,7 @@ class PoolsStep:
         """The source that holds the time back: the lowest of those that closed least, for metrics."""
         return self._sources.index(min(self._sources))
 
-    def add(self, source: int, rows: StructuredArray, closed_hop: int, offset: int) -> None:
+    def add(self, source: int, rows: Contributions, closed_hop: int, offset: int) -> None:
         """Take one contribution block; ``closed_hop`` counts once its rows are in. Offsets ascend, holes are fine."""
         if offset <= self.applied:
             return
@@ -108,7 +109,7 @@ class PoolsStep:
             closed = min(self._sources)
             if closed > self.closed_hop:
                 for hop in self._pending.ripe(closed):
-                    self._close(hop, self._pending.take(hop))
+                    self._close(hop, self._pending.take(hop).written_out())
                 self.closed_hop = closed
 
     def take(self) -> PoolsOutcome:

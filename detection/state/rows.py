@@ -1,8 +1,14 @@
 """Layout of an account's row: what the accounts job remembers of one account, and how rows of older versions are read.
 
-A row is its own checkpoint: the changelog record is the row's bytes. Every field is a sum of integers, a maximum or
-minimum register, or the value at the account's last request in offset order. All counts are since the account was
-first seen, unless a field says otherwise. A change of layout raises ``VERSION`` and adds an upgrade function.
+A row is its own checkpoint. Every field is a sum of integers, a maximum or minimum register, or the value at the
+account's last request in offset order. All counts are since the account was first seen, unless a field says otherwise.
+A change of layout raises ``VERSION`` and adds a reader of the version before.
+
+Most accounts make few requests, so the sketches of a row come in two forms that say the same. The first ``LOGGED``
+requests stand one by one in a log; from the next one on there are registers and histograms. ``ACCOUNT_ROW`` is the row
+with its sketches written out. In memory a row is ``HEAD``, the log and one word of bookkeeping, and its registers lie
+elsewhere once there are any. On disk a row is its first word, then for the head with the log a 64-bit mask of the words
+that are not 0, and those words; where the mask's highest bit is set, the same follows for the registers.
 """
 
 from __future__ import annotations
@@ -12,14 +18,14 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Sequence
 
-    from detection.columns import StructuredArray
-
-VERSION: Final = 1
+VERSION: Final = 2
 
 PANES: Final = 2  # Hops that can be open at once while lateness is at most one hop.
 RING: Final = 8  # Prompts that a conversation may go on from: more than clients interleave.
+LOGGED: Final = 8  # Requests that are kept one by one before there are registers.
+LOG_BYTES: Final = 12  # Of one logged request.
 TURN_REGISTERS: Final = 128
 RESPONSE_REGISTERS: Final = 64
 TEMPLATE_REGISTERS: Final = 32
@@ -69,7 +75,7 @@ SUMS: Final = (
     "log_gap_squared",
 )
 
-ACCOUNT_ROW: Final = np.dtype(
+HEAD: Final = np.dtype(
     [
         ("version", "<u4"),
         ("verified", "<u4"),  # 1 where the attributes say so.
@@ -89,13 +95,17 @@ ACCOUNT_ROW: Final = np.dtype(
         ("pane_input", "<i8", PANES),  # Tokens of the pane's hop; pane = hop % PANES.
         ("pane_output", "<i8", PANES),
         ("prompts", "<u8", RING),  # Deepest boundary of request i at i % RING.
-        ("cells", "<u8", CELL_WORDS),  # Bit map of content cells.
         *[(name, "<i4") for name in COUNTERS],
         ("learned_hop", "<i4"),  # Hop in which the half-space trees last learned the account, plus 1; 0 for never.
         ("pane_hop", "<i4", PANES),
         ("pane_requests", "<i4", PANES),
         ("pane_errors", "<i4", PANES),
         ("pane_late", "<i4", PANES),
+    ]
+)
+DENSE: Final = np.dtype(
+    [
+        ("cells", "<u8", CELL_WORDS),  # Bit map of content cells.
         ("hours", "<i4", HOURS),  # Requests by hour of the day, UTC.
         ("templates_counted", "<i4", TEMPLATE_COUNTERS),  # Requests by a hash of the prompt's first 16 words.
         ("turns", "u1", TURN_REGISTERS),  # HyperLogLog of last turns.
@@ -104,10 +114,23 @@ ACCOUNT_ROW: Final = np.dtype(
         ("biases", "u1", BIAS_REGISTERS),  # HyperLogLog of logit_bias vectors.
     ]
 )
+ACCOUNT_ROW: Final = np.dtype(HEAD.descr + DENSE.descr)
 WIDTH: Final = ACCOUNT_ROW.itemsize
 
-# From a row's bytes in version k to those in version k + 1.
-UPGRADES: Final[Mapping[int, Callable[[bytes], bytes]]] = {}
+HEAD_WORDS: Final = HEAD.itemsize // 8
+LOG_WORDS: Final = LOGGED * LOG_BYTES // 8
+DENSE_WORDS: Final = DENSE.itemsize // 8
+ROW_WORDS: Final = HEAD_WORDS + LOG_WORDS + 1  # In memory; the last word holds the registers' slot and a dirty mark.
+
+# Version 1: one form of row only, its sketches written out, the fields in another order.
+ACCOUNT_ROW_V1: Final = np.dtype(
+    [
+        *HEAD.descr[: HEAD.names.index("prompts") + 1],  # type: ignore[union-attr]  # a structured type has names
+        *DENSE.descr[:1],
+        *HEAD.descr[HEAD.names.index("prompts") + 1 :],  # type: ignore[union-attr]  # as above
+        *DENSE.descr[1:],
+    ]
+)
 
 
 class RowVersionError(Exception):
@@ -115,23 +138,25 @@ class RowVersionError(Exception):
 
 
 def offset_of(name: str) -> int:
-    """Give a field's first byte in a row."""
+    """Give a field's first byte in ``ACCOUNT_ROW``."""
     fields = ACCOUNT_ROW.fields
     if fields is None:
         raise KeyError(name)
     return int(fields[name][1])
 
 
-def read_rows(values: Sequence[bytes]) -> StructuredArray:
-    """Read rows of any known version, in order; raises RowVersionError."""
-    return np.frombuffer(b"".join(map(_upgraded, values)), ACCOUNT_ROW)
+def version_of(value: bytes) -> int:
+    """Give the version of a row's bytes."""
+    return int.from_bytes(value[:4], "little")
 
 
-def _upgraded(value: bytes) -> bytes:
-    version = int.from_bytes(value[:4], "little")
-    while version in UPGRADES:
-        value = UPGRADES[version](value)
-        version += 1
-    if version != VERSION or len(value) != WIDTH:
-        raise RowVersionError(f"version {version}, {len(value)} bytes; this release writes {VERSION}, {WIDTH} bytes")
-    return value
+def upgrade_v1(values: Sequence[bytes]) -> np.ndarray[tuple[int, ...], np.dtype[np.void]]:
+    """Write rows of version 1 as ``ACCOUNT_ROW``; raises RowVersionError where one has another length."""
+    if any(len(value) != ACCOUNT_ROW_V1.itemsize for value in values):
+        raise RowVersionError(f"a row of version 1 is not {ACCOUNT_ROW_V1.itemsize} bytes long")
+    old = np.frombuffer(b"".join(values), ACCOUNT_ROW_V1)
+    rows = np.empty(len(old), ACCOUNT_ROW)
+    for name in ACCOUNT_ROW.names or ():
+        rows[name] = old[name]
+    rows["version"] = VERSION
+    return rows

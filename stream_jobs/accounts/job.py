@@ -134,7 +134,13 @@ class AccountsTask:
     def status(self) -> TaskStatus:
         """Describe the partition."""
         closed_ms = (self._told + 1) * self._clocking.hop_ms if self._told >= 0 else None
-        return TaskStatus(self._step.accounts, closed_ms, late=self._late, findings=self._findings)
+        return TaskStatus(
+            self._step.accounts,
+            closed_ms,
+            late=self._late,
+            evictions=self._step.forgotten,
+            findings=self._findings,
+        )
 
 
 def _windows(rows: StructuredArray, hop_ms: int) -> Iterator[Output]:

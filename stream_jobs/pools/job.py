@@ -58,7 +58,7 @@ class PoolsTask:
         """Add contribution blocks; one that cannot be read is a bug of ours and stops the job."""
         for offset, value in zip(batch.offsets.tolist(), batch.values, strict=True):
             block = decode_block(value or b"")
-            self._step.add(block.source_partition, block.array(), block.closed_hop, offset)
+            self._step.add(block.source_partition, block.contributions(), block.closed_hop, offset)
         return Processed()
 
     def take(self) -> list[Output]:

@@ -27,7 +27,7 @@ def config() -> DetectionConfig:
     return DetectionConfig(
         clocking=Clocking(hop_ms=MINUTE, lateness_ms=20_000),
         accounts=AccountLane(milestones=(3, 5, 8, 13), threshold=0.5, alert_floor=5),
-        forest=Forest(trees=4, height=3, window=5, learn_gap_hops=2),
+        forest=Forest(trees=4, height=3, window=5, learn_gap_hops=2, window_turns=1),
         pools=PoolLane(young_ms=5 * MINUTE, cohort_ms=2 * MINUTE),
     )
 

@@ -15,7 +15,8 @@ from detection.accounts.step import AccountsStep
 from detection.columns import CONTRIBUTION, EVENT
 from detection.config import Clocking, DetectionConfig
 from detection.families import Family
-from detection.state.rows import ACCOUNT_ROW, RowVersionError, read_rows
+from detection.state.rows import ACCOUNT_ROW, RowVersionError
+from detection.state.store import read_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -45,9 +46,10 @@ class Run:
 
     def collect(self, step: AccountsStep) -> None:
         outcome = step.take()
-        keys = [tuple(int(row[name]) for name in KEY) for row in outcome.contributions]
+        rows = outcome.contributions.written_out()
+        keys = [tuple(int(row[name]) for name in KEY) for row in rows]
         assert len(set(keys)) == len(keys)
-        for key, row in zip(keys, outcome.contributions, strict=True):
+        for key, row in zip(keys, rows, strict=True):
             names = [name for name in CONTRIBUTION.names or () if name not in KEY]
             held = self.contributions.get(key)
             if held is None:

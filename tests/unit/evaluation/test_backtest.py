@@ -10,9 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detection.accounts.step import AccountsStep
+from detection.columns import CONTRIBUTION
 from detection.config import Clocking, DetectionConfig
 from detection.incidents.step import IncidentsStep
 from detection.pipeline import LocalPipeline
+from detection.pools.contributions import Contributions
 from detection.pools.routing import partition_of_pool, split_rows
 from detection.pools.step import PoolsStep
 from schemas.alert import decode_alert, encode_alert
@@ -90,7 +92,7 @@ def test_alerts_are_the_same_over_the_wire(
         pools = PoolsStep(CONFIG, references, place, PARTITIONS)
         for offset, raw in enumerate(blocks[place]):
             block = decode_block(raw)
-            pools.add(block.source_partition, block.array(), block.closed_hop, offset)
+            pools.add(block.source_partition, block.contributions(), block.closed_hop, offset)
         log += [encode_finding(finding) for finding in pools.take().findings]
         log.append(f"pools {place} {pools.closed_hop}".encode())
     incidents = IncidentsStep(CONFIG, PARTITIONS, PARTITIONS)
@@ -138,12 +140,13 @@ def test_the_alert_file_holds_the_last_revision_of_each_alert(tmp_path: Path, ex
 
 
 def test_every_pool_has_one_owner_and_rows_keep_their_order() -> None:
-    rows = np.zeros(1000, [("pool", "<u8"), ("place", "<i8")])
+    rows = np.zeros(1000, CONTRIBUTION)
     rows["pool"] = np.random.default_rng(0).integers(1, 2**63, 1000)
-    rows["place"] = np.arange(1000)
-    parts = split_rows(rows, 5)
+    rows["first_seen"] = np.arange(1000)
+    contributions = Contributions(rows)
+    parts = [part.rows for part in split_rows(contributions, 5)]
     assert sum(map(len, parts)) == 1000
     for partition, part in enumerate(parts):
         assert (partition_of_pool(part["pool"], 5) == partition).all()
-        assert (np.diff(part["place"]) > 0).all()
-    assert split_rows(rows, 1)[0] is rows
+        assert (np.diff(part["first_seen"]) > 0).all()
+    assert split_rows(contributions, 1)[0] is contributions

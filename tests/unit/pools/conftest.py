@@ -16,6 +16,7 @@ from detection.config import DetectionConfig
 from detection.detectors.calibration import build
 from detection.detectors.reference import References
 from detection.families import Family
+from detection.pools.contributions import Contributions
 from detection.pools.scoring import SCORED_DIRECTIONS, SCORED_NAMES, strata
 from detection.pools.step import PoolsStep
 from detection.sketches.hyperloglog import offers
@@ -234,7 +235,7 @@ def feed() -> Any:
     def play(step: PoolsStep, rows: StructuredArray) -> tuple[list[Finding], list[PoolVector]]:
         findings, vectors = [], []
         for offset, hop in enumerate(np.unique(rows["hop"]).tolist()):
-            step.add(0, rows[rows["hop"] == hop], hop, offset)
+            step.add(0, Contributions(rows[rows["hop"] == hop]), hop, offset)
             outcome = step.take()
             findings += outcome.findings
             vectors += outcome.vectors

@@ -13,6 +13,7 @@ from detection.columns import CONTRIBUTION
 from detection.config import DetectionConfig, PoolLane
 from detection.families import Family
 from detection.ids import mix
+from detection.pools.contributions import Contributions
 from detection.pools.layout import MEMBER, NO_CUT
 from detection.pools.step import PoolsStep
 
@@ -93,7 +94,7 @@ def contents(step: PoolsStep) -> tuple[dict[bytes, bytes | None], bytes]:
 def run(step: PoolsStep, log: list[Block]) -> list[Finding]:
     findings = []
     for offset, (source, part, closed) in enumerate(log):
-        step.add(source, part, closed, offset)
+        step.add(source, Contributions(part), closed, offset)
         findings += step.take().findings
     return findings
 
@@ -141,7 +142,7 @@ def test_a_kill_at_any_point_changes_nothing(
             offset = step.resume
             continue
         source, part, closed = log[offset]
-        step.add(source, part, closed, offset)
+        step.add(source, Contributions(part), closed, offset)
         uncommitted += step.take().findings
         offset += 1
         if offset % every == 0 or offset == len(log):
@@ -169,7 +170,7 @@ def run_from(step: PoolsStep, log: list[Block], start: int) -> list[Finding]:
     findings = []
     for offset in range(start, len(log)):
         source, part, closed = log[offset]
-        step.add(source, part, closed, offset)
+        step.add(source, Contributions(part), closed, offset)
         findings += step.take().findings
     return findings
 
@@ -191,7 +192,7 @@ def row(
 
 
 def close(step: PoolsStep, offset: int, hop: int, *rows: StructuredArray) -> PoolsOutcome:
-    step.add(0, np.concatenate(rows) if rows else NOTHING, hop, offset)
+    step.add(0, Contributions(np.concatenate(rows) if rows else NOTHING), hop, offset)
     return step.take()
 
 
@@ -208,11 +209,12 @@ def test_a_pool_is_admitted_when_enough_customers_are_remembered_together() -> N
 def test_an_idle_stub_is_forgotten_with_its_durable_record() -> None:
     step, durable = PoolsStep(DetectionConfig(), None, 0, SOURCES), Durable()
     for source in range(SOURCES):
-        step.add(source, np.concatenate([row(1, c, 100) for c in (10, 11, 12)]) if not source else NOTHING, 100, source)
+        rows = np.concatenate([row(1, c, 100) for c in (10, 11, 12)]) if not source else NOTHING
+        step.add(source, Contributions(rows), 100, source)
     durable.checkpoint(step)
     assert len(durable.rows) == 1
     for source in range(SOURCES):
-        step.add(source, row(1, 13, 197) if not source else NOTHING, 197, SOURCES + source)
+        step.add(source, Contributions(row(1, 13, 197) if not source else NOTHING), 197, SOURCES + source)
     durable.checkpoint(step)
     outcome = step.take()
     assert (outcome.admitted, outcome.evicted) == (0, 1)

@@ -1,6 +1,6 @@
-"""One account's accumulators and its 26 features in plain Python: what the Faust peer keeps in its table.
+"""One account's accumulators and its 26 features in plain Python: what the peers keep as their state.
 
-Written as one would by hand for a Faust agent, once: counts and sums as numbers, registers as a bytearray, lists for
+Written as one would by hand, once: counts and sums as numbers, registers as a bytearray, lists for
 histograms. Nothing here is used by the product; the formulas are those of the feature catalogue, and the benchmark
 compares the vectors of both sides.
 """
@@ -59,6 +59,11 @@ class AccountState:
     hop_output: int = 0
     hop_errors: int = 0
     score: float = 0.0
+
+    def open(self, hop: int) -> None:
+        """Begin a window."""
+        self.hop = hop
+        self.hop_requests = self.hop_input = self.hop_output = self.hop_errors = 0
 
 
 def update(state: AccountState, event: Any) -> None:

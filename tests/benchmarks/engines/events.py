@@ -25,15 +25,20 @@ _CLIENTS: Final = ("openai-python", "curl", "litellm", "langchain", "axios")
 _encoder = msgspec.json.Encoder()
 
 
-def stream(count: int, begin_ms: int, rate: float, seed: int = 1) -> Iterator[tuple[bytes, bytes]]:
-    """Give keys and values of ``count`` requests, ``rate`` a second of event time, up to 2 s out of order."""
+def stream(
+    count: int, begin_ms: int, rate: float, *, accounts: int = ACCOUNTS, uniform: bool = False, seed: int = 1
+) -> Iterator[tuple[bytes, bytes]]:
+    """Give keys and values of ``count`` requests, ``rate`` a second of event time, up to 2 s out of order.
+
+    By Zipf's law and with a hot key, or ``uniform``.
+    """
     dice = random.Random(seed)  # noqa: S311 - a benchmark must be repeatable
-    ids = [f"{dice.getrandbits(64):016x}" for _ in range(ACCOUNTS)]
-    weights = list(accumulate(1.0 / rank for rank in range(1, ACCOUNTS + 1)))
+    ids = [f"{dice.getrandbits(64):016x}" for _ in range(accounts)]
+    weights = None if uniform else list(accumulate(1.0 / rank for rank in range(1, accounts + 1)))
     prompts: dict[int, bytes] = {}
-    who = dice.choices(range(ACCOUNTS), cum_weights=weights, k=count)
+    who = dice.choices(range(accounts), cum_weights=weights, k=count)
     for number, drawn in enumerate(who):
-        account = 0 if dice.random() < HOT_SHARE else drawn
+        account = 0 if not uniform and dice.random() < HOT_SHARE else drawn
         time_ms = begin_ms + int(number * 1000 / rate) - dice.randrange(2_000)
         event = _request(dice, number, account, ids[account], time_ms, prompts)
         yield event.account.encode(), _encoder.encode(event)

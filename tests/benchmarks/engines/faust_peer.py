@@ -1,4 +1,4 @@
-"""The peer: a plain Faust agent with a table by account and River for each event. `faust_peer.py worker ...`
+"""The peer: a plain Faust agent with a table by account and River. `faust_peer.py worker ...`
 
 As Faust's own guide has it: records of declared fields in JSON, a table whose values go to a changelog at each event,
 outputs by ``topic.send``. Table values are pickled objects, for JSON would cost several times more. ``PEER_MODE`` is
@@ -8,19 +8,12 @@ outputs by ``topic.send``. Table values are pickled objects, for JSON would cost
 from __future__ import annotations
 
 import os
-import time
-from pathlib import Path
 from typing import Any
 
 import faust
-from plain_features import AccountState, features, update
-from river import anomaly
+from peer_job import HOP_MS, Marks, plant, score, window
+from plain_features import AccountState, update
 
-from detection.config import DetectionConfig
-from detection.features.catalogue import ACCOUNT_FEATURES
-
-CONFIG = DetectionConfig()
-HOP_MS = CONFIG.clocking.hop_ms
 EACH_EVENT = os.environ.get("PEER_MODE", "event") == "event"
 WIDTH = int(os.environ.get("PEER_PARTITIONS", "8"))
 
@@ -93,25 +86,8 @@ windows = app.topic(f"{app.conf.id}-windows", key_type=str, key_serializer="raw"
 accounts: Any = app.Table(
     "accounts", default=lambda: Row(state=AccountState()), partitions=WIDTH, key_type=str, value_type=Row
 )
-forest: Any = anomaly.HalfSpaceTrees(
-    n_trees=CONFIG.forest.trees,
-    height=CONFIG.forest.height,
-    window_size=CONFIG.forest.window,
-    limits={feature.name: (feature.low, feature.high) for feature in ACCOUNT_FEATURES},
-    seed=CONFIG.seed,
-)
-MARKED = tuple(map(int, os.environ.get("PEER_MARKED", "0").split(",")))
-MARKS = Path(os.environ.get("PEER_MARKS", os.devnull))
-seen = 0
-LOW = {feature.name: feature.low for feature in ACCOUNT_FEATURES}
-
-
-def score(state: AccountState) -> float:
-    """Score the account, then learn it."""
-    vector = LOW | features(state)
-    found = forest.score_one(vector)
-    forest.learn_one(vector)
-    return float(found)
+forest = plant()
+marks = Marks()
 
 
 @app.agent(requests)
@@ -122,37 +98,17 @@ async def watch(stream: Any) -> None:
         hop = event.time_unix_ms // HOP_MS
         if hop > state.hop:
             if state.hop >= 0:
-                await close(event.account, state)
-            state.hop = hop
-            state.hop_requests = state.hop_input = state.hop_output = state.hop_errors = 0
+                await windows.send(key=event.account, value=close(event.account, state))
+            state.open(hop)
         update(state, event)
         if EACH_EVENT:
-            state.score = score(state)
+            state.score = score(forest, state)
         accounts[event.account] = row
-        mark()
+        marks.counted(event.account, state)
 
 
-def mark() -> None:
-    """Note the CPU time at the end of the warm-up and at the last request: Faust's commits are seconds apart."""
-    global seen  # noqa: PLW0603 - a count of this process
-    seen += 1
-    if seen in MARKED:
-        with MARKS.open("a", encoding="ascii") as file:
-            file.write(f"{time.process_time()}\n")
-
-
-async def close(account: str, state: AccountState) -> None:
-    window = Window(
-        account=account,
-        hop=state.hop,
-        requests=state.hop_requests,
-        input_tokens=state.hop_input,
-        output_tokens=state.hop_output,
-        errors=state.hop_errors,
-        total_requests=state.requests,
-        score=state.score if EACH_EVENT else score(state),
-    )
-    await windows.send(key=account, value=window)
+def close(account: str, state: AccountState) -> Window:
+    return Window(**window(account, state, state.score if EACH_EVENT else score(forest, state)))
 
 
 if __name__ == "__main__":
