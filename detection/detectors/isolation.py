@@ -91,4 +91,5 @@ class IsolationForest:
 
     def _step(self, places: NDArray[np.intp], values: Float64Array, rows: Int64Array) -> NDArray[np.intp]:
         value = values[self._features[places] * len(rows) + rows]
-        return self._left[places] + (value >= self._cuts[places])
+        found: NDArray[np.intp] = self._left[places] + (value >= self._cuts[places])
+        return found
