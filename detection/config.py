@@ -82,6 +82,8 @@ class DecisionPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     lapse_ms: int = 1_209_600_000  # Fourteen days after an entitlement's grace its holder is watched only: no cliff.
     requests_per_minute: int = 6  # Of a throttled account: a person reads an answer in ten seconds.
     concurrency: int = 1
+    shared_per_account: float = 0.25  # Requests an hour for each account; a worker makes one or two.
+    shared_floor: int = 10  # Requests an hour that are left to one account or a small group.
     max_tokens: int = 512  # Of a trimmed answer: a conversation goes on, a corpus of long answers does not.
 
 

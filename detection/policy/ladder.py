@@ -6,6 +6,7 @@ until the challenge is met.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import msgspec
@@ -35,10 +36,15 @@ _QUESTION: Final[Action] = "challenge"  # A question for verification is answere
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Of each account by itself: requests a minute (a bucket of as many tokens), and requests at the same time."""
+    """Of each account by itself: requests a minute (a bucket of as many tokens), and requests at the same time.
+
+    ``shared_requests_per_hour`` is of the subject's accounts together: a harvest that is spread over many accounts feels
+    nothing else. Each gateway process counts for itself.
+    """
 
     requests_per_minute: int
     concurrency: int
+    shared_requests_per_hour: int
 
 
 class Trim(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -81,11 +87,15 @@ def next_rung(action: Action) -> Action:
     return RUNGS[min(_HEIGHT[action] + 1, len(RUNGS) - 1)]
 
 
-def limits_of(action: Action, policy: DecisionPolicy) -> Limits | None:
-    """Give the limits that a rung sets, from throttle upwards."""
+def limits_of(action: Action, accounts: int, policy: DecisionPolicy) -> Limits | None:
+    """Give the limits that a rung sets for a subject of so many accounts, from throttle upwards."""
     if _HEIGHT[action] < _HEIGHT["throttle"]:
         return None
-    return Limits(requests_per_minute=policy.requests_per_minute, concurrency=policy.concurrency)
+    return Limits(
+        requests_per_minute=policy.requests_per_minute,
+        concurrency=policy.concurrency,
+        shared_requests_per_hour=max(policy.shared_floor, math.ceil(accounts * policy.shared_per_account)),
+    )
 
 
 def trim_of(action: Action, policy: DecisionPolicy) -> Trim | None:

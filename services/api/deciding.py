@@ -141,6 +141,7 @@ async def decision_events(
     """Give events after a sequence number, each as it is issued, and a comment while nothing happens."""
     yield b"retry: 1000\n\n"
     begun = beat = context.clock.monotonic()
+    caught_up = False
     while context.clock.monotonic() - begun < seconds:
         rows = await run_in_threadpool(_records, context, after)
         for after, record in rows:  # noqa: PLR1704 - the last one seen is where the next look begins
@@ -148,6 +149,9 @@ async def decision_events(
         if rows:
             beat = context.clock.monotonic()
             continue
+        if not caught_up:
+            caught_up = True
+            yield b"event: caught_up\ndata: {}\n\n"
         if context.clock.monotonic() - beat >= BEAT_SECONDS:
             beat = context.clock.monotonic()
             yield b": nothing new\n\n"

@@ -27,7 +27,7 @@ def decision(**changes: Any) -> Decision:
         "subject": "a" * 16,
         "members": ["1" * 16, "2" * 16],
         "action": "throttle",
-        "limits": Limits(requests_per_minute=6, concurrency=1),
+        "limits": Limits(requests_per_minute=6, concurrency=1, shared_requests_per_hour=10),
         "trim": None,
         "reason_codes": ["lane.pool"],
         "evidence_id": "a" * 16,

@@ -163,7 +163,7 @@ def _record(row: DecisionRow, policy: DecisionPolicy) -> Decision:
             "subject": row.subject,
             "members": [pair[0] for pair in row.members] if row.subject_kind == "campaign" else [],
             "action": action,
-            "limits": limits_of(action, policy),
+            "limits": limits_of(action, len(row.members), policy),
             "trim": trim_of(action, policy),
             "reason_codes": row.reason_codes,
             "evidence_id": row.evidence_id,

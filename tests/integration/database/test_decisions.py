@@ -256,6 +256,7 @@ def test_the_stream_begins_with_what_holds_and_resumes_after_the_last_id(desk: D
     raw = told[0].split(b"data: ")[1].strip()
     assert VERIFIER.read(raw).sequence == 1
     assert msgspec.json.decode(raw, type=Decision).subject in {CAMPAIGN, "tenant"}
+    assert others.index(b"event: caught_up\ndata: {}\n\n") == len(told)
     assert b": nothing new\n\n" in others
     assert [event.split(b"\n")[0] for event in events(1) if event.startswith(b"id: ")] == [b"id: 2"]
     assert not [event for event in events(2) if event.startswith(b"id: ")]

@@ -174,8 +174,13 @@ def test_delays_differ_between_keys_and_decisions_and_can_be_turned_off() -> Non
 
 def test_each_rung_holds_what_the_rungs_below_it_ask() -> None:
     for action in RUNGS:
-        assert (limits_of(action, POLICY) is not None) == (height(action) >= height("throttle"))
+        assert (limits_of(action, 1, POLICY) is not None) == (height(action) >= height("throttle"))
         assert (trim_of(action, POLICY) is not None) == (height(action) >= height("trim"))
+    assert [
+        limits.shared_requests_per_hour
+        for count in (0, 1, 40, 41, 400)
+        if (limits := limits_of("block", count, POLICY))
+    ] == [10, 10, 10, 11, 100]
     assert [next_rung(action) for action in RUNGS] == [*RUNGS[1:], "block"]
     assert higher("trim", "throttle") == higher("throttle", "trim") == "trim"
 
