@@ -38,7 +38,7 @@ _QUESTION: Final[Action] = "challenge"  # A question for verification is answere
 class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Of each account by itself: requests a minute (a bucket of as many tokens), and requests at the same time.
 
-    ``shared_requests_per_hour`` is of the subject's accounts together: a harvest that is spread over many accounts feels
+    ``shared_requests_per_hour`` is of the subject's accounts together: a harvest spread over many accounts feels
     nothing else. Each gateway process counts for itself.
     """
 
