@@ -11,7 +11,7 @@ import logging
 import os
 from functools import partial
 from itertools import count
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final
 
 from services.adapters.clock import SystemClock
 from services.gateway.configuration import GatewayConfiguration
@@ -23,19 +23,15 @@ from services.gateway.publishing.starting import load_enforcer, start_publisher
 from services.gateway.routes import Routes
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+    from collections.abc import Callable, Mapping
 
     from services.adapters.clock import Clock
     from services.gateway.identity import Identity
+    from services.gateway.middleware.asgi import App, Message, Receive, Scope, Send
     from services.gateway.middleware.enforcing import Enforcer
     from services.gateway.publishing.publisher import Publisher
     from services.gateway.routes import Api
 
-Scope: TypeAlias = "MutableMapping[str, Any]"
-Message: TypeAlias = "MutableMapping[str, Any]"
-Receive: TypeAlias = "Callable[[], Awaitable[Message]]"
-Send: TypeAlias = "Callable[[Message], Awaitable[None]]"
-App: TypeAlias = "Callable[[Scope, Receive, Send], Awaitable[None]]"
 _UNHANDLED: Final = 500
 _UNAVAILABLE: Final = 503
 _log = logging.getLogger("stillwatch.gateway")

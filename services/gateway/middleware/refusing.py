@@ -11,7 +11,7 @@ from services.gateway.middleware.enforcing import Refusal
 from services.gateway.parsed import RejectedRecord
 
 if TYPE_CHECKING:
-    from services.gateway.middleware.app import Message, Receive, Scope, Send
+    from services.gateway.middleware.asgi import Message, Receive, Scope, Send
     from services.gateway.middleware.enforcing import Transform
     from services.gateway.routes import Api
 
