@@ -10,7 +10,7 @@ from fastapi import APIRouter, Header, Query
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
-from services.adapters.postgres import decisions, issuing
+from services.adapters.postgres import decision_rows, decisions, issuing
 from services.api.context import Context  # noqa: TC001 - FastAPI reads annotations at run time
 from services.api.decision_models import (
     DecisionAnswer,
@@ -44,7 +44,7 @@ LastEventId = Annotated[
 def list_decisions(context: Context, query: Annotated[DecisionQuery, Query()]) -> PageOf[DecisionAnswer]:
     """List decisions and proposals, newest first."""
     with context.transaction() as session:
-        page = decisions.list_decisions(
+        page = decision_rows.list_decisions(
             session,
             context.tenant,
             state=query.state,
@@ -70,7 +70,7 @@ def stream_decisions(context: Context, last_event_id: LastEventId = None) -> Str
 def get_decision(context: Context, decision_id: RecordId) -> DecisionAnswer:
     """Give one decision."""
     with context.transaction() as session:
-        return DecisionAnswer.of(decisions.find_decision(session, context.tenant, decision_id))
+        return DecisionAnswer.of(decision_rows.find_decision(session, context.tenant, decision_id))
 
 
 @router.post("/decisions", status_code=HTTPStatus.CREATED, responses=responses())

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from detection.policy.decisions import SubjectKind  # noqa: TC001 - as above
 from detection.policy.ladder import Action
-from services.adapters.postgres.decisions import State  # noqa: TC001 - as above
+from services.adapters.postgres.decision_rows import State  # noqa: TC001 - as above
 from services.api.models import Actor, Answer, Identifier, Paging, RecordId, Words
 
 if TYPE_CHECKING:

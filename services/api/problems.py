@@ -13,11 +13,11 @@ from starlette.exceptions import HTTPException
 
 from services.adapters.postgres.alerts import UnknownAlertError
 from services.adapters.postgres.cursors import CursorError
+from services.adapters.postgres.decision_rows import UnknownDecisionError
 from services.adapters.postgres.decisions import (
     NotInForceError,
     NotProposedError,
     OwnProposalError,
-    UnknownDecisionError,
 )
 from services.adapters.postgres.engine import describe, is_transient
 from services.adapters.postgres.entitlements import EntitledAlreadyError, PeriodError, UnknownEntitlementError

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from services import bootstrap
 from services.adapters.clock import utc_now
-from services.adapters.postgres import decisions
+from services.adapters.postgres import decision_rows, decisions
 from services.api.decision_models import DecisionAnswer
 from services.api.models import PageOf
 from services.cli.database import Actor, AsJson, Cursor, Limit, open_session, require_words, write_json, write_table
@@ -51,7 +51,7 @@ def list_decisions(
 ) -> None:
     """List decisions and proposals, newest first."""
     with open_session() as (session, tenant):
-        page = decisions.list_decisions(session, tenant, state=state, subject=subject, limit=limit, cursor=cursor)
+        page = decision_rows.list_decisions(session, tenant, state=state, subject=subject, limit=limit, cursor=cursor)
         rows = [DecisionAnswer.of(row) for row in page.rows]
     _write(rows, as_json=as_json, next_cursor=page.next_cursor)
 

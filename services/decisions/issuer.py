@@ -21,7 +21,7 @@ from detection.policy.decisions import propose
 from schemas.alert import decode_alert
 from schemas.label import Label
 from schemas.topics import ALERTS, LABELS
-from services.adapters.postgres import decisions, issuing, licences
+from services.adapters.postgres import decision_rows, decisions, issuing, licences
 from services.adapters.postgres.moments import EPOCH, to_unix_ms
 from services.adapters.postgres.tables import AlertRevisionRow
 from services.adapters.retry import Backoff, Stopped, keep_trying
@@ -139,7 +139,7 @@ class Issuer:
             verdict=None if label is None else label.verdict,
             now_ms=to_unix_ms(now),
             licence=self._licence(session, alert, now),
-            in_force=decisions.in_force(session, tenant, alert.subject_kind, subject, now),
+            in_force=decision_rows.in_force(session, tenant, alert.subject_kind, subject, now),
             policy=self._options.policy,
         )
         if proposal is None:

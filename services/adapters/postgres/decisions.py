@@ -7,44 +7,36 @@ their own.
 
 from __future__ import annotations
 
-import hashlib
-import uuid
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal
-
-import msgspec
-from sqlalchemy import select, text, update
+from typing import TYPE_CHECKING, Final, Literal
 
 from detection.ids import digest_hex
-from detection.policy.decisions import TENANT, InForce
-from detection.policy.ladder import RUNGS
+from detection.policy.decisions import TENANT
 from services.adapters.postgres import audit
-from services.adapters.postgres.cursors import Order, read_page
+from services.adapters.postgres.decision_rows import (
+    describe,
+    digest_of,
+    find_decision,
+    keep,
+    lock,
+    person_row,
+    standing_for,
+)
 from services.adapters.postgres.moments import to_unix_ms
 from services.adapters.postgres.tables import DecisionRow
 from services.errors import StillwatchError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from datetime import datetime
 
     from sqlalchemy.orm import Session
 
     from detection.policy.decisions import Proposal, SubjectKind
     from detection.policy.ladder import Action
-    from services.adapters.postgres.cursors import Page
 
-State = Literal["proposed", "approved", "issued", "rejected", "superseded"]
 POLICY: Final = "policy"
 KILL_SWITCH: Final = "kill_switch"
 ENTITLEMENT: Final = "entitlement"
-_TURN: Final = text("SELECT pg_advisory_xact_lock(hashtextextended('decision/' || :tenant || '/' || :subject, 0))")
-
-
-class UnknownDecisionError(StillwatchError):
-    """There is no such decision."""
-
-    hint = "`stillwatch decisions list` shows those that there are."
 
 
 class NotProposedError(StillwatchError):
@@ -96,9 +88,9 @@ def propose_by_policy(
     Its id is a function of what it answers to, so a redelivered alert or label adds nothing.
     """
     decision_id = digest_hex("decision", tenant, proposal.evidence_id, source.revision, source.label_id)
-    _lock(session, tenant, proposal.subject)
-    standing = _standing(session, tenant, proposal.subject_kind, proposal.subject)
-    digest = _digest(proposal.action, proposal.members)
+    lock(session, tenant, proposal.subject)
+    standing = standing_for(session, tenant, proposal.subject_kind, proposal.subject)
+    digest = digest_of(proposal.action, proposal.members)
     if session.get(DecisionRow, (tenant, decision_id)) is not None:
         return None
     if any(row.digest == digest and (row.expires_at is None or row.expires_at > now) for row in standing):
@@ -123,14 +115,14 @@ def propose_by_policy(
         decided_by=POLICY if proposal.automatic else None,
         by_person=bool(source.judge),
     )
-    return _keep(session, row, now)
+    return keep(session, row, now)
 
 
 def propose_by_person(session: Session, tenant: str, wish: Wish, now: datetime) -> DecisionRow:
     """Keep a person's proposal; another person approves it."""
-    _lock(session, tenant, wish.subject)
+    lock(session, tenant, wish.subject)
     members = [[wish.subject, ""]] if wish.subject_kind == "account" else []
-    row = _person_row(
+    row = person_row(
         tenant,
         kind=wish.subject_kind,
         subject=wish.subject,
@@ -145,7 +137,7 @@ def propose_by_person(session: Session, tenant: str, wish: Wish, now: datetime) 
         state="proposed",
     )
     row.dry_run = wish.dry_run
-    return _keep(session, row, now)
+    return keep(session, row, now)
 
 
 def approve(session: Session, tenant: str, decision_id: str, *, actor: str, now: datetime) -> DecisionRow:
@@ -170,7 +162,7 @@ def revoke(session: Session, tenant: str, decision_id: str, *, actor: str, reaso
     Gives the decision that says so. Raises UnknownDecisionError or NotInForceError.
     """
     row = find_decision(session, tenant, decision_id)
-    _lock(session, tenant, row.subject)
+    lock(session, tenant, row.subject)
     session.refresh(row)
     if row.state == "approved":
         # Not issued yet: it never will be.
@@ -179,7 +171,7 @@ def revoke(session: Session, tenant: str, decision_id: str, *, actor: str, reaso
         raise NotInForceError(f"decision {decision_id} is {row.state}")
     until = row.expires_at
     left = to_unix_ms(until) - to_unix_ms(now) if until is not None else row.lifetime_ms
-    taken = _person_row(
+    taken = person_row(
         tenant,
         kind=row.subject_kind,
         subject=row.subject,
@@ -193,15 +185,15 @@ def revoke(session: Session, tenant: str, decision_id: str, *, actor: str, reaso
         now=now,
         state="approved",
     )
-    return _keep(session, taken, now, action="decision.revoked")
+    return keep(session, taken, now, action="decision.revoked")
 
 
 def set_kill_switch(
     session: Session, tenant: str, *, engaged: bool, actor: str, reason: str, now: datetime
 ) -> DecisionRow:
     """Stop every gateway of the tenant from restricting anybody, or let them restrict again. Never a dry run."""
-    _lock(session, tenant, TENANT)
-    row = _person_row(
+    lock(session, tenant, TENANT)
+    row = person_row(
         tenant,
         kind=TENANT,
         subject=TENANT,
@@ -215,7 +207,7 @@ def set_kill_switch(
         now=now,
         state="approved",
     )
-    return _keep(session, row, now)
+    return keep(session, row, now)
 
 
 def allow_entitled(
@@ -232,7 +224,7 @@ def allow_entitled(
     now: datetime,
 ) -> None:
     """Tell gateways that an entitlement holds until ``end``, or that it has been taken back."""
-    row = _person_row(
+    row = person_row(
         tenant,
         kind=kind,
         subject=subject,
@@ -248,65 +240,12 @@ def allow_entitled(
     )
     row.effective_at = begin if granted else None
     row.by_person = granted  # Once it is taken back, the policy decides as if it had never been.
-    _keep(session, row, now)
-
-
-def in_force(session: Session, tenant: str, kind: str, subject: str, now: datetime) -> InForce | None:
-    """Give what holds for a subject, issued or about to be."""
-    for row in _standing(session, tenant, kind, subject):
-        if row.state != "proposed" and (row.expires_at is None or row.expires_at > now):
-            since = row.standing_since or row.decided_at or row.proposed_at
-            return InForce(action=as_action(row.action), since_ms=to_unix_ms(since), by_person=row.by_person)
-    return None
-
-
-def find_decision(session: Session, tenant: str, decision_id: str) -> DecisionRow:
-    """Give one decision; raises UnknownDecisionError."""
-    row = session.get(DecisionRow, (tenant, decision_id))
-    if row is None:
-        raise UnknownDecisionError(f"there is no decision {decision_id}")
-    return row
-
-
-def list_decisions(
-    session: Session,
-    tenant: str,
-    *,
-    state: State | None = None,
-    subject: str | None = None,
-    limit: int = 50,
-    cursor: str | None = None,
-) -> Page[DecisionRow]:
-    """Give a page of decisions, newest first; raises CursorError."""
-    rows = select(DecisionRow).where(DecisionRow.tenant == tenant)
-    if state is not None:
-        rows = rows.where(DecisionRow.state == state)
-    if subject is not None:
-        rows = rows.where(DecisionRow.subject == subject)
-    return read_page(session, rows, Order(DecisionRow, "proposed_at", "decision_id"), limit=limit, cursor=cursor)
-
-
-def describe(row: DecisionRow) -> dict[str, Any]:
-    """Give the row as the audit keeps it."""
-    return {
-        "subject_kind": row.subject_kind,
-        "subject": row.subject,
-        "members": len(row.members),
-        "action": row.action,
-        "state": row.state,
-        "evidence_id": row.evidence_id,
-        "reason": row.reason,
-    }
-
-
-def as_action(text_of_it: str) -> Action:
-    """Give a rung by its name; raises KeyError where the ladder has none."""
-    return {rung: rung for rung in RUNGS}[text_of_it]  # type: ignore[index]  # looked up, so it is one or an error
+    keep(session, row, now)
 
 
 def _proposal(session: Session, tenant: str, decision_id: str) -> DecisionRow:
     row = find_decision(session, tenant, decision_id)
-    _lock(session, tenant, row.subject)
+    lock(session, tenant, row.subject)
     session.refresh(row)
     if row.state != "proposed":
         raise NotProposedError(f"decision {decision_id} is {row.state}")
@@ -328,90 +267,3 @@ def _decided(session: Session, row: DecisionRow, act: str, actor: str, reason: s
         after=after,
     )
     return row
-
-
-def _keep(session: Session, row: DecisionRow, now: datetime, action: str = "") -> DecisionRow:
-    """Add a row; what waited about the same subject is superseded by it."""
-    waiting = ("proposed", "approved") if row.state == "approved" else ("proposed",)
-    session.execute(
-        update(DecisionRow)
-        .where(
-            DecisionRow.tenant == row.tenant,
-            DecisionRow.subject_kind == row.subject_kind,
-            DecisionRow.subject == row.subject,
-            DecisionRow.state.in_(waiting),
-        )
-        .values(state="superseded")
-    )
-    session.add(row)
-    session.flush()
-    audit.append(
-        session.connection(),
-        tenant=row.tenant,
-        at=now,
-        actor=row.proposed_by,
-        action=action or f"decision.{row.state}",
-        subject=f"decision/{row.decision_id}",
-        after=describe(row),
-    )
-    return row
-
-
-def _person_row(
-    tenant: str,
-    *,
-    kind: str,
-    subject: str,
-    members: Sequence[Any],
-    action: Action,
-    codes: list[str],
-    evidence: str,
-    lifetime_ms: int,
-    reason: str,
-    actor: str,
-    now: datetime,
-    state: State,
-) -> DecisionRow:
-    approved = state == "approved"
-    return DecisionRow(
-        tenant=tenant,
-        decision_id=uuid.uuid4().hex,
-        subject_kind=kind,
-        subject=subject,
-        members=list(members),
-        action=action,
-        reason_codes=codes,
-        evidence_id=evidence,
-        digest=_digest(action, members),
-        state=state,
-        dry_run=False,
-        lifetime_ms=lifetime_ms,
-        proposed_at=now,
-        proposed_by=actor,
-        reason=reason,
-        decided_at=now if approved else None,
-        decided_by=actor if approved else None,
-        by_person=True,
-    )
-
-
-def _standing(session: Session, tenant: str, kind: str, subject: str) -> Sequence[DecisionRow]:
-    """Give what waits or holds for a subject, the newest first."""
-    return session.scalars(
-        select(DecisionRow)
-        .where(
-            DecisionRow.tenant == tenant,
-            DecisionRow.subject_kind == kind,
-            DecisionRow.subject == subject,
-            DecisionRow.state.in_(("proposed", "approved", "issued")),
-        )
-        .order_by(DecisionRow.proposed_at.desc(), DecisionRow.decision_id)
-    ).all()
-
-
-def _digest(action: str, members: Sequence[Sequence[str]]) -> str:
-    return hashlib.blake2b(msgspec.json.encode([action, [list(pair) for pair in members]]), digest_size=16).hexdigest()
-
-
-def _lock(session: Session, tenant: str, subject: str) -> None:
-    session.execute(_TURN, {"tenant": tenant, "subject": subject})

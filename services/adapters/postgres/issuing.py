@@ -19,7 +19,8 @@ from schemas.decision import Decision, decision_key
 from schemas.headers import text_headers
 from schemas.topics import DECISIONS
 from services.adapters.postgres import licences, outbox
-from services.adapters.postgres.decisions import ENTITLEMENT, as_action
+from services.adapters.postgres.decision_rows import as_action
+from services.adapters.postgres.decisions import ENTITLEMENT
 from services.adapters.postgres.moments import format_moment, to_unix_ms
 from services.adapters.postgres.tables import DecisionRow
 

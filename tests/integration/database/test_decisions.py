@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from detection.config import DecisionPolicy
 from detection.policy.decisions import Proposal
 from schemas.decision import Decision
-from services.adapters.postgres import decisions, entitlements, issuing
+from services.adapters.postgres import decision_rows, decisions, entitlements, issuing
 from services.adapters.postgres.moments import to_unix_ms
 from services.adapters.signatures import Signer, Verifier
 from services.api.context import ApiContext
@@ -82,7 +82,7 @@ class Desk:
 
     def states(self) -> list[tuple[str, str]]:
         with Session(self.engine) as session:
-            rows = decisions.list_decisions(session, TENANT).rows
+            rows = decision_rows.list_decisions(session, TENANT).rows
             return [(row.action, row.state) for row in reversed(rows)]
 
     def grant(self, **changes: Any) -> Any:
@@ -129,7 +129,7 @@ def test_a_restriction_above_the_automatic_rung_waits_for_another_person(desk: D
     (issued,) = desk.issue()
     assert issued.action == "block"
     assert issued.trim is not None
-    with pytest.raises(decisions.UnknownDecisionError):
+    with pytest.raises(decision_rows.UnknownDecisionError):
         desk.act("approve", "none", actor="lea")
 
 
@@ -167,7 +167,7 @@ def test_revoking_leaves_the_subject_watched_until_the_end(desk: Desk) -> None:
     with pytest.raises(decisions.NotInForceError):
         desk.act("revoke", row.decision_id, actor="lea", reason="again")
     with Session(desk.engine) as session:
-        held = decisions.in_force(session, TENANT, "campaign", CAMPAIGN, desk.now)
+        held = decision_rows.in_force(session, TENANT, "campaign", CAMPAIGN, desk.now)
     assert held is not None
     assert (held.action, held.by_person) == ("observe", True)
 
@@ -279,4 +279,4 @@ class SteppingClock:
 
 def _listed(desk: Desk) -> list[DecisionRow]:
     with Session(desk.engine, expire_on_commit=False) as session:
-        return list(decisions.list_decisions(session, TENANT).rows)
+        return list(decision_rows.list_decisions(session, TENANT).rows)
