@@ -4,15 +4,16 @@ SHELL := /bin/bash
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3; do command -v $$p >/dev/null 2>&1 && $$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$p; break; }; done)
 BIN := .venv/bin
 STAMP := .venv/.complete
+LOOPS := .venv/.compiled
 # A lock names hashes and never a host to fetch from.
 COMPILE := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --quiet
 
-.PHONY: help setup run test unit bench bench-quick check format lock reset contracts docs secrets clean
+.PHONY: help setup run test unit bench bench-quick bench-detectors check format lock reset contracts docs secrets clean
 
 help: ## List the targets.
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  \033[36m%-10s\033[0m %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  \033[36m%-16s\033[0m %s\n", $$1, $$2}'
 
-setup: $(STAMP) ## Build .venv from the hashed lock, and nothing else.
+setup: $(STAMP) $(LOOPS) ## Build .venv from the hashed lock, and compile the hot loops.
 
 $(STAMP): requirements.lock pyproject.toml
 	@[ -n "$(PYTHON)" ] || { echo "stillwatch needs Python 3.11 or newer with the venv module; name one: make setup PYTHON=/usr/bin/python3.12"; exit 2; }
@@ -20,8 +21,12 @@ $(STAMP): requirements.lock pyproject.toml
 	@[ -x $(BIN)/uv ] || $(BIN)/python -m pip install --quiet --require-hashes --no-deps -r <(awk '/^uv==/{p=1} p{print} p&&!/\\$$/{exit}' requirements.lock)
 	@VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip sync --quiet --require-hashes requirements.lock
 	@VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip install --quiet --no-deps --editable .
-	@$(BIN)/python -m detection.accounts.warm
 	@touch $(STAMP)
+
+# What is compiled ahead need not be at the first start; what has changed since is compiled by whoever needs it first.
+$(LOOPS): $(STAMP) $(wildcard detection/*.py detection/accounts/*.py detection/state/*.py)
+	@$(BIN)/python -m detection.accounts.warm
+	@touch $(LOOPS)
 
 run: setup ## Start Kafka, Postgres, the jobs, the console and live sample traffic.
 	@exec $(BIN)/stillwatch up --simulate demo
@@ -38,6 +43,9 @@ bench: setup ## Measure the jobs beside Faust, Quix and Bytewax, with growth and
 bench-quick: setup ## The same without growth and recovery, one run each; some five minutes.
 	$(BIN)/python tests/benchmarks/engines --quick --runs 1
 
+bench-detectors: setup ## Measure the unsupervised ensemble beside River's and rcf3's, on five labelled sets.
+	$(BIN)/python tests/benchmarks/detectors
+
 check: setup ## Lint, format, types, import contracts, dependencies.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -49,9 +57,9 @@ format: setup ## Mend what can be mended by a tool.
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
-lock: setup ## Resolve requirements.lock, and the image's share of it, anew from pyproject.toml.
-	$(BIN)/uv pip compile pyproject.toml --extra embedded --extra dev $(COMPILE) -o requirements.lock
-	$(BIN)/uv pip compile pyproject.toml --constraint requirements.lock $(COMPILE) -o deploy/requirements.lock
+lock: $(STAMP) ## Resolve requirements.lock, and the image's share of it, anew from pyproject.toml.
+	$(BIN)/uv pip compile pyproject.toml --extra server --extra embedded --extra dev $(COMPILE) -o requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --extra server --constraint requirements.lock $(COMPILE) -o deploy/requirements.lock
 	echo hatchling | $(BIN)/uv pip compile - --constraint requirements.lock --no-annotate $(COMPILE) -o deploy/build.lock
 
 contracts: setup ## Write the JSON Schemas and the AsyncAPI document from the record types.

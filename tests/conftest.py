@@ -73,6 +73,15 @@ def template_database(postgres: EmbeddedPostgres) -> str:
     return TEMPLATE
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Compile what has changed before the first test's time begins to run."""
+    starts_jobs = any(item.get_closest_marker(name) for item in session.items for name in ("integration", "acceptance"))
+    if starts_jobs or "detection.accounts.step" in sys.modules:
+        from detection.accounts.warm import warm_up
+
+        warm_up()
+
+
 @pytest.fixture(scope="session")
 def database_numbers() -> Iterator[int]:
     """Numbers that name this run's databases."""
