@@ -1,4 +1,4 @@
-"""The short form of `make crash`: a few kills, zombies, rebalances, a broker restart and a full disk, then the oracle."""
+"""The short form of `make crash`: kills, zombies, rebalances, a broker restart, a full disk, and then the oracle."""
 
 from __future__ import annotations
 
