@@ -79,4 +79,4 @@ class Watchdog:
 
     def _arm(self) -> None:
         if self._end is os._exit:
-            faulthandler.dump_traceback_later(self._stuck_seconds * _LOCKED_FACTOR, exit=True, file=sys.__stderr__)
+            faulthandler.dump_traceback_later(self._stuck_seconds * _LOCKED_FACTOR, exit=True, file=2)
