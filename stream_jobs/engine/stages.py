@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Final, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
     from services.telemetry.metrics import Metrics
     from stream_jobs.engine.job import TaskStatus
@@ -55,9 +55,9 @@ class JobMetrics:
         if kind == "assigned" and partitions:
             self._metrics.histogram("stillwatch_recovery_seconds", job=self._job).observe(seconds)
 
-    def loop_age(self, seconds: float) -> None:
-        """Tell how long ago the loop moved."""
-        self._metrics.gauge("stillwatch_loop_age_seconds", job=self._job).set(seconds)
+    def loop_age_by(self, age: Callable[[], float]) -> None:
+        """Ask this for the loop's age at each scrape: a loop that stands still tells nothing by itself."""
+        self._metrics.gauge("stillwatch_loop_age_seconds", job=self._job).set_function(age)
 
     def checkpoint(self, seconds: float, rows: int, stages: dict[Stage, float]) -> None:
         """Book one checkpoint and the CPU time so far."""

@@ -74,6 +74,7 @@ class Worker:
         self._widths = read_widths(consumer, job)
         self._metrics = JobMetrics(metrics, job.name)
         self.health = WorkerHealth(clock.monotonic)
+        self._metrics.loop_age_by(lambda: self.health.age)
         self.timer = StageTimer()
         self._sources = {source.topic: source for source in job.sources}
         self._partitions: dict[int, Partition] = {}
@@ -273,7 +274,6 @@ class Worker:
                 lag = max(0, end - partition.read.get(topic, 0)) if end is not None else 0
                 self._metrics.lag(topic, number, lag)
                 waiting += lag
-        self._metrics.loop_age(self.health.age)
         self.health.lag = waiting
         self.health.holder = holders.most_common(1)[0][0] if holders else ""
         self._metrics.holders(holders)

@@ -19,11 +19,9 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from services.bootstrap import load_references
-from services.settings import Settings
 from tests.crash import trials
 from tests.crash.cell import ROOT, Cell, UnexpectedError
-from tests.crash.oracle import Verdict, judge
+from tests.crash.oracle import Verdict, judge, shipped_references
 from tests.crash.small_disk import SmallDisk, with_right_to_mount
 from tests.crash.traffic import Load, cloned_attributes, cloned_requests, simulated_day
 
@@ -49,9 +47,9 @@ class Phase(NamedTuple):
 
 KINDS: Final = ("kills", "zombies", "rebalances", "broker_restarts", "disk_full")
 FULL: Final = (
-    Phase("kills", {"kills": 104}, 8, 30.0),
-    Phase("zombies", {"zombies": 12}, 4, 30.0),
-    Phase("rebalances", {"rebalances": 22}, 5, 30.0),
+    Phase("kills", {"kills": 104}, 8, 14.0),
+    Phase("zombies", {"zombies": 12}, 4, 14.0),
+    Phase("rebalances", {"rebalances": 22}, 5, 14.0),
     Phase("brokers", {"broker_restarts": 6}, 3, 60.0),
     Phase("disks", {"disk_full": 2}, 2, 60.0),
 )
@@ -119,7 +117,7 @@ class Run:
             row["requests"] = {"sent": load.sent, "over": load.over, **load.outcomes}
             row["ends"] = _ends(cell)
             self._say(f"{phase.name}: comparing with the oracle")
-            verdict = judge(cell, _references(), dice)
+            verdict = judge(cell, shipped_references(), dice)
         except UnexpectedError as failure:
             row["broken"] = str(failure)
             verdict = Verdict()
@@ -163,13 +161,6 @@ def _ends(cell: Cell) -> dict[str, int]:
     for job, _, status in cell.ends:
         counted[f"{job} {status}"] = counted.get(f"{job} {status}", 0) + 1
     return counted
-
-
-def _references() -> Any:
-    references = load_references(Settings())
-    if references is None:
-        raise FileNotFoundError("the shipped references are not there")
-    return references
 
 
 def main(arguments: list[str]) -> int:

@@ -55,19 +55,21 @@ class UnexpectedError(AssertionError):
 class Cell:
     """Workers are named by job and index: ("accounts", 0)."""
 
-    def __init__(self, folder: Path, *, broker_dir: Path | None = None) -> None:
+    def __init__(self, folder: Path, *, config: DetectionConfig = CONFIG, partitions: int = PARTITIONS) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
-        self.broker = EmbeddedKafka(broker_dir or folder / "broker")
+        self.config = config
+        self.partitions = partitions
+        self.broker = EmbeddedKafka(folder / "broker")
         self.workers: dict[tuple[str, int], subprocess.Popen[bytes]] = {}
         self.ends: list[tuple[str, int, int]] = []  # Job, index, exit status of every worker that ended by itself.
         self._spawned = 0
-        (folder / "config.json").write_bytes(msgspec.json.encode(CONFIG))
+        (folder / "config.json").write_bytes(msgspec.json.encode(config))
 
     def open(self) -> None:
         """Start the broker and create the topics."""
-        self.broker.start(timeout=120)
-        ClusterTopics({"bootstrap.servers": self.broker.bootstrap_servers}, TOPICS, PARTITIONS, 1).apply()
+        self.broker.start(timeout=300)
+        ClusterTopics({"bootstrap.servers": self.broker.bootstrap_servers}, TOPICS, self.partitions, 1).apply()
 
     def close(self) -> None:
         """End everything, whatever its state."""
@@ -77,20 +79,35 @@ class Cell:
         self.workers.clear()
         self.broker.kill()
 
-    def start(self, job: str, index: int = 0, fault: Fault | None = None, **environment: str) -> None:
-        """Start a worker; with a fault it is the product's worker with a trap around it."""
+    def start(
+        self,
+        job: str,
+        index: int = 0,
+        fault: Fault | None = None,
+        longest_chunk: int | None = None,
+        **environment: str,
+    ) -> None:
+        """Start a worker; with a fault it is the product's worker with a trap around it.
+
+        With ``longest_chunk`` each of its polls brings a random number of records, at most that many.
+        """
         self._spawned += 1
-        module = [f"stream_jobs.{job}"] if fault is None else ["tests.crash.faulty_worker", job, fault.text()]
+        module = [f"stream_jobs.{job}"]
+        if fault is not None:
+            module = ["tests.crash.faulty_worker", job, fault.text()]
+        elif longest_chunk is not None:
+            module = ["tests.crash.faulty_worker", job, f"chunk:{longest_chunk}"]
         with (self.folder / f"{job}-{index}-{self._spawned:04}.log").open("wb") as log:
             self.workers[job, index] = subprocess.Popen(
                 [sys.executable, "-m", *module],
-                env=self._environment(index) | environment,
+                env=self.environment(index) | environment,
                 stdout=log,
                 stderr=log,
                 cwd=ROOT,
             )
 
-    def _environment(self, index: int) -> dict[str, str]:
+    def environment(self, index: int) -> dict[str, str]:
+        """Give a process's environment; the settings of whoever runs the trials stay outside."""
         return {
             **{name: value for name, value in os.environ.items() if not name.startswith("STILLWATCH_")},
             "PYTHONPATH": str(ROOT),
@@ -163,11 +180,15 @@ class Cell:
 
     def settle(self, seconds: float = 240.0) -> None:
         """Let both jobs read everything, heartbeats after it too, and end in good order."""
-        self._catch_up("accounts", seconds)
-        time.sleep(3 * CONFIG.clocking.idle_ms / 1000)
-        self.drain("accounts")
+        self.settle_accounts(seconds)
         self._catch_up("pools", seconds)
         self.drain("pools")
+
+    def settle_accounts(self, seconds: float = 240.0) -> None:
+        """The first half of ``settle``."""
+        self._catch_up("accounts", seconds)
+        time.sleep(3 * self.config.clocking.idle_ms / 1000)
+        self.drain("accounts")
 
     def _catch_up(self, job: str, seconds: float) -> None:
         topic = LEADING[job]

@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import sys
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import stream_jobs.engine.worker as loop
+from stream_jobs.engine import source
 from stream_jobs.engine.partition import META_KEY
 
 if TYPE_CHECKING:
@@ -115,6 +117,18 @@ class FaultyProducer:
         self._trap.meet("before_commit")
         self._inner.commit_transaction(timeout)
         self._trap.meet("after_commit")
+
+
+def with_random_chunks(longest: int) -> type[loop.Worker]:
+    """Give the product's worker with polls that bring a random number of records, as a busy or an idle one's do."""
+    dice = random.Random(longest)  # noqa: S311 - where a chunk ends is no secret
+
+    class ChunkedWorker(loop.Worker):
+        def _step(self, seconds: float) -> None:
+            source.CHUNK = dice.randint(1, longest)  # type: ignore[misc]  # the source looks it up at each poll
+            super()._step(seconds)
+
+    return ChunkedWorker
 
 
 def with_fault(fault: Fault) -> type[loop.Worker]:

@@ -1,4 +1,4 @@
-"""``python -m tests.crash.faulty_worker JOB FAULT``: the product's worker of a job, as its own module starts it."""
+"""``python -m tests.crash.faulty_worker JOB FAULT|chunk:N``: a job's own worker, and something around it."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import runpy
 import sys
 
 from stream_jobs.engine import process
-from tests.crash.faults import Fault, with_fault
+from tests.crash.faults import Fault, with_fault, with_random_chunks
 
 
 def main() -> None:
-    process.Worker = with_fault(Fault.parse(sys.argv[2]))  # type: ignore[misc]  # the process makes its worker from it
+    how, _, longest = sys.argv[2].partition(":")
+    made = with_random_chunks(int(longest)) if how == "chunk" else with_fault(Fault.parse(sys.argv[2]))
+    process.Worker = made  # type: ignore[misc]  # the process makes its worker from it
     runpy.run_module(f"stream_jobs.{sys.argv[1]}", run_name="__main__")
 
 

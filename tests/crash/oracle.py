@@ -36,12 +36,14 @@ from schemas.topics import (
     POOLS_STATE,
     REQUESTS,
 )
-from tests.crash.cell import CONFIG, PARTITIONS
+from services.bootstrap import load_references
+from services.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from random import Random
 
+    from detection.config import DetectionConfig
     from detection.detectors.reference import References
     from tests.crash.cell import Cell, Record
 
@@ -97,12 +99,20 @@ class Verdict:
             self.examples.append(text)
 
 
+def shipped_references() -> References:
+    """Give what the product ships, for the real feature set."""
+    references = load_references(Settings())
+    if references is None:
+        raise FileNotFoundError("the shipped references are not there")
+    return references
+
+
 def judge(cell: Cell, references: References, dice: Random) -> Verdict:
     """Read everything from the broker, and compare."""
     verdict = Verdict()
     requests, attributes = cell.read(REQUESTS.name), cell.read(ACCOUNT_ATTRIBUTES.name)
-    reference = Reference(references, requests, attributes, dice)
-    plain = PlainCounts(requests)
+    reference = Reference(cell, references, requests, attributes, dice)
+    plain = PlainCounts(requests, cell.config)
 
     told = [(record.offset, decode_finding(record.value)) for record in cell.read(FINDINGS.name)]
     findings = Counter(encode_finding(found) for _, found in told if isinstance(found, Finding))
@@ -125,7 +135,7 @@ def judge(cell: Cell, references: References, dice: Random) -> Verdict:
 
     accounts = stored(cell.read(ACCOUNTS_STATE.name))
     verdict.values("account_rows", reference.account_rows, accounts)
-    verdict.values("account_totals", dict(plain.totals), _totals(accounts))
+    verdict.values("account_totals", dict(plain.totals), account_totals(accounts))
     verdict.values("pool_rows", reference.pool_rows, stored(cell.read(POOLS_STATE.name)))
     return verdict
 
@@ -147,7 +157,8 @@ def stored(records: Iterable[Record]) -> dict[tuple[int, bytes], bytes]:
     return {place: value for place, value in newest.items() if place[1] != META and value}
 
 
-def _totals(rows: dict[tuple[int, bytes], bytes]) -> dict[str, int]:
+def account_totals(rows: dict[tuple[int, bytes], bytes]) -> dict[str, int]:
+    """Give the requests of each account that has any, from its row."""
     read = read_rows([value for (_, key), value in rows.items() if len(key) == 16])
     return {to_hex(int(row["account"])): int(row["requests"]) for row in read if row["requests"]}
 
@@ -168,10 +179,16 @@ class Reference:
     """Both steps over the log."""
 
     def __init__(
-        self, references: References, requests: Sequence[Record], attributes: Sequence[Record], dice: Random
+        self,
+        cell: Cell,
+        references: References,
+        requests: Sequence[Record],
+        attributes: Sequence[Record],
+        dice: Random,
     ) -> None:
-        pools = [PoolsStep(CONFIG, references, number, PARTITIONS) for number in range(PARTITIONS)]
-        steps = [AccountsStep(CONFIG, references, number) for number in range(PARTITIONS)]
+        config, width = cell.config, cell.partitions
+        pools = [PoolsStep(config, references, number, width) for number in range(width)]
+        steps = [AccountsStep(config, references, number) for number in range(width)]
         findings: list[Finding] = []
         self.scores: Counter[tuple[str, int, float]] = Counter()
         self.closed: dict[tuple[str, int], int] = {}
@@ -185,7 +202,7 @@ class Reference:
             for row in outcome.windows:
                 self.scores[to_hex(int(row["account"])), int(row["hop"]), float(row["score"])] += 1
             self._close("accounts", number, outcome.closed_hop)
-            for pool, part in zip(pools, split_rows(outcome.contributions, PARTITIONS), strict=True):
+            for pool, part in zip(pools, split_rows(outcome.contributions, width), strict=True):
                 pool.add(number, part, outcome.closed_hop, number)
         for number, pool in enumerate(pools):
             taken = pool.take()
@@ -234,7 +251,8 @@ def _rows(steps: Sequence[Any]) -> dict[tuple[int, bytes], bytes]:
 class PlainCounts:
     """By hand: every readable request once in its account, its hop and its pools; every other one rejected."""
 
-    def __init__(self, records: Sequence[Record]) -> None:
+    def __init__(self, records: Sequence[Record], config: DetectionConfig) -> None:
+        self._hop_ms = config.clocking.hop_ms
         self.totals: Counter[str] = Counter()
         self.rejected: Counter[tuple[str, int, int]] = Counter()
         self._windows: dict[tuple[str, int], Counter[str]] = defaultdict(Counter)
@@ -242,7 +260,7 @@ class PlainCounts:
         self._closed: dict[int, int] = {}
         self._home: dict[str, int] = {}
         latest: dict[int, int] = {}
-        hop_ms, lateness_ms = CONFIG.clocking.hop_ms, CONFIG.clocking.lateness_ms
+        hop_ms, lateness_ms = config.clocking.hop_ms, config.clocking.lateness_ms
         for record in records:
             body = _read(record.value)
             if body is None:
@@ -258,7 +276,7 @@ class PlainCounts:
 
     def _count(self, body: dict[str, Any], closed: int) -> None:
         account = body["account"]
-        own = body["time_unix_ms"] // CONFIG.clocking.hop_ms
+        own = body["time_unix_ms"] // self._hop_ms
         hop = max(own, closed + 1)
         self.totals[account] += 1
         self._windows[account, hop].update(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import threading
 import time
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from random import Random
 
+ROOT = Path(__file__).parents[2]
 SEED = 1
 POISON_SHARE = 0.004
 LATE_SHARE = 0.02
@@ -53,8 +56,30 @@ class Keyed(NamedTuple):
 
 
 def simulated_day() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Give the attributes and the requests of one day that is over, as plain dicts in order of time."""
+    """Give the attributes and the requests of one day that is over, as plain dicts in order of time.
+
+    Kept under build/ for as long as what makes them is the same: to write and sketch the texts takes a while.
+    """
     start = (SystemClock().now_ms() - 3_600_000) // DAY_MS * DAY_MS - DAY_MS
+    kept = ROOT / "build" / f"simulated-day-{start}-{_digest_of_makers()}.json"
+    if not kept.is_file():
+        kept.parent.mkdir(exist_ok=True)
+        part = kept.with_suffix(f".{os.getpid()}")
+        part.write_text(json.dumps(_simulate(start)), encoding="utf-8")
+        part.replace(kept)
+    attributes, events = json.loads(kept.read_bytes())
+    return attributes, events
+
+
+def _digest_of_makers() -> str:
+    digest = hashlib.blake2b(digest_size=6)
+    for folder in ("services/simulator", "services/gateway", "detection/text", "schemas"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _simulate(start: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     population = make_population("tiny", SEED, start)
     identity = load_identity(Settings(hmac_key="k" * 32))  # type: ignore[arg-type]  # pydantic makes the secret
     maker = EventMaker(identity)
@@ -73,7 +98,18 @@ def cloned_attributes(attributes: Sequence[dict[str, Any]], clones: int) -> list
     return records
 
 
-def cloned_requests(events: Sequence[dict[str, Any]], clones: int, dice: Random) -> list[Keyed]:
+def clone_of(event: dict[str, Any], clone: int, time_ms: int, salt: int = 0) -> Keyed:
+    """Give a request as another account's, at another time; the same clone and salt give the same event id."""
+    made = event | {name: _scope(event[name], clone) for name in _SCOPED if event.get(name)}
+    name = f"{event['event_id']}-{clone}-{salt}"
+    made["event_id"] = hashlib.blake2b(name.encode(), digest_size=16).hexdigest()
+    made["time_unix_ms"] = time_ms
+    return Keyed(made["account"].encode(), json.dumps(made).encode())
+
+
+def cloned_requests(
+    events: Sequence[dict[str, Any]], clones: int, dice: Random, poison_share: float = POISON_SHARE
+) -> list[Keyed]:
     """Give the day's requests of every clone, shuffled within the lateness bound, some late, some unreadable.
 
     Clones share templates and settings, so pools hold many accounts.
@@ -81,16 +117,14 @@ def cloned_requests(events: Sequence[dict[str, Any]], clones: int, dice: Random)
     drawn: list[tuple[int, Keyed]] = []
     for clone in range(clones):
         for event in events:
-            made = event | {name: _scope(event[name], clone) for name in _SCOPED if event.get(name)}
-            made["event_id"] = hashlib.blake2b(f"{event['event_id']}-{clone}".encode(), digest_size=16).hexdigest()
-            made["time_unix_ms"] = event["time_unix_ms"] + dice.randrange(60_000)
-            place = made["time_unix_ms"] + dice.randrange(SHUFFLED_MS)
+            time_ms = event["time_unix_ms"] + dice.randrange(60_000)
+            record = clone_of(event, clone, time_ms)
+            place = time_ms + dice.randrange(SHUFFLED_MS)
             if dice.random() < LATE_SHARE:
                 place += dice.randrange(3_600_000)
-            key = made["account"].encode()
-            drawn.append((place, Keyed(key, json.dumps(made).encode())))
-            if dice.random() < POISON_SHARE:
-                drawn.append((place, Keyed(key, dice.choice(POISON))))
+            drawn.append((place, record))
+            if dice.random() < poison_share:
+                drawn.append((place, Keyed(record.key, dice.choice(POISON))))
     return [record for _, record in sorted(drawn)]
 
 
