@@ -45,6 +45,11 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("alerts", "services.cli.alerts", "List, show, label and export alerts."),
     ("entitlements", "services.cli.alerts", "Grant, list and revoke entitlements."),
     ("dead-letters", "services.cli.dead_letters", "What could not be counted, why, and a second try."),
+    (
+        "decisions",
+        "services.cli.decisions",
+        "List, propose, approve and revoke decisions; the kill switch.",
+    ),
     ("config", "services.cli.config", "Show the effective settings, secrets masked."),
     ("worker", "services.cli.worker", "Run a stream worker that needs the gateway's formats."),
     ("kafka", "services.cli.up", "The broker's own tools, on the embedded Kafka."),
