@@ -23,8 +23,6 @@ from services.errors import NotRunningError, StillwatchError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from confluent_kafka import Message
-
     from services.adapters.kafka.producer import RecordProducer
 
 GROUP: Final = "stillwatch-redrive"
@@ -134,7 +132,7 @@ class DeadLetterBox:
             for letter in wanted.values():
                 yield letter, None
 
-    def _read(self, topic: str, partition: int, start: int, stop: int) -> Iterator[Message]:
+    def _read(self, topic: str, partition: int, start: int, stop: int) -> Iterator[Any]:
         """Give the committed records from ``start`` to below ``stop``."""
         self._consumer.assign([TopicPartition(topic, partition, start)])
         moved = time.monotonic()
@@ -216,7 +214,7 @@ def _headers(letter: DeadLetter, original: Original) -> list[tuple[str, str | by
     return [*before, (HEADER, f"{letter.topic}/{letter.partition}/{letter.offset}")]
 
 
-def _original(message: Message) -> Original:
+def _original(message: Any) -> Original:
     return Original(message.key(), message.value(), list(message.headers() or []), message.timestamp()[1])
 
 
