@@ -126,11 +126,10 @@ class DeadLetterBox:
             )
             for run in _runs(sorted(offset for offset in wanted if low <= offset < high)):
                 for message in self._read(topic, partition, run[0], run[-1] + 1):
-                    letter = wanted.pop(message.offset(), None)
-                    if letter is not None:
-                        yield letter, _original(message)
-            for letter in wanted.values():
-                yield letter, None
+                    if (named := wanted.pop(message.offset(), None)) is not None:
+                        yield named, _original(message)
+            for gone in wanted.values():
+                yield gone, None
 
     def _read(self, topic: str, partition: int, start: int, stop: int) -> Iterator[Any]:
         """Give the committed records from ``start`` to below ``stop``."""
