@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-_SECRETS = ("database_url", "hmac_key", "kafka_sasl_password", "decision_signing_key")
+_SECRETS = ("database_url", "hmac_key", "kafka_sasl_password", "decision_signing_key", "webhook_key")
 
 
 class Settings(BaseSettings):
@@ -68,10 +68,24 @@ class Settings(BaseSettings):
         "Unset: the key of this machine's own issuer.",
     )
 
+    webhook_key: SecretStr | None = Field(
+        default=None,
+        description="Master key of the webhooks' secrets, 32 bytes or more. Unset: made once in base_dir.",
+    )
+    webhook_private_targets: bool = Field(
+        default=False, description="Let webhooks go to http and to private or loopback addresses: for tests and labs."
+    )
+    public_url: str = Field(default="", description="Where people reach the console; links in webhooks begin with it.")
+
     checkpoint_seconds: float = Field(
         default=1.0, gt=0, description="Time between transactions of the stream workers: alerts wait for one."
     )
     worker_index: int = Field(default=0, ge=0, description="Stable and unique in a job: part of transactional.id.")
+    stuck_seconds: float = Field(
+        default=120.0,
+        ge=0,
+        description="A stream worker whose loop stands still this long ends, with a flight record; 0 never.",
+    )
     session_timeout_ms: int = Field(default=10_000, description="A dead worker's partitions move after this long.")
     dead_letter_ratio: float = Field(
         default=0.5,

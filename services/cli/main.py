@@ -40,7 +40,7 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
         "services.cli.backtest",
         "Run the detector over recorded traffic, without Kafka.",
     ),
-    ("evaluate", "services.cli.backtest", "Hold alerts against a truth file."),
+    ("evaluate", "services.cli.evaluate", "Hold the detector, or alerts that are at hand, against the truth."),
     ("references", "services.cli.backtest", "What honest traffic looks like: made on purpose, promoted by a person."),
     (
         "score",
@@ -49,6 +49,13 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ),
     ("alerts", "services.cli.alerts", "List, show, label and export alerts."),
     ("entitlements", "services.cli.alerts", "Grant, list and revoke entitlements."),
+    ("dead-letters", "services.cli.dead_letters", "What could not be counted, why, and a second try."),
+    ("subscribe", "services.cli.subscribe", "Read alerts as they come; signed webhooks."),
+    (
+        "closed-loop",
+        "services.cli.closed_loop",
+        "Let attackers react to decisions, without Kafka: observe only, throttle only, and the full ladder, compared.",
+    ),
     (
         "decisions",
         "services.cli.decisions",
