@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from detection.ids import to_hex
 from detection.state import places
+from detection.state import values as wire
 from detection.state.rows import (
     ACCOUNT_ROW,
     DENSE_WORDS,
@@ -169,7 +170,7 @@ class RowStore:
         for start in range(0, len(slots), _BLOCK):
             part = slots[order[start : start + _BLOCK]]
             raw, ends = np.empty(len(part) * _LONGEST, np.int64), np.empty(len(part), np.int64)
-            places.encode(part, self._rows, self._dense, raw, ends)
+            wire.encode(part, self._rows, self._dense, raw, ends)
             octets, cuts = raw[: ends[-1]].tobytes(), [0, *(ends * places.WORD).tolist()]
             values += [octets[cuts[place] : cuts[place + 1]] for place in range(len(part))]
         gone = sorted(self._gone - set(accounts.tolist()))
@@ -187,13 +188,13 @@ class RowStore:
                     rows = upgrade_v1(part)
                     slots = self._slots_for(np.ascontiguousarray(rows["account"]))
                     words = rows.view(np.int64).reshape(len(rows), -1)
-                    places.load_written_out(words, slots, self._rows, self._dense, self._dense_free, self._counts)
+                    wire.load_written_out(words, slots, self._rows, self._dense, self._dense_free, self._counts)
                 else:
                     raw, starts = _words(part)
                     accounts = np.empty(len(part), np.uint64)
-                    places.accounts_of(raw, starts, accounts)
+                    wire.accounts_of(raw, starts, accounts)
                     slots = self._slots_for(accounts)
-                    places.load(raw, starts, slots, self._rows, self._dense, self._dense_free, self._counts)
+                    wire.load(raw, starts, slots, self._rows, self._dense, self._dense_free, self._counts)
 
     def _slots_for(self, accounts: UInt64Array) -> SlotArray:
         slots = self.slots_of(accounts)
@@ -210,7 +211,7 @@ def read_rows(values: Sequence[bytes]) -> StructuredArray:
         else:
             raw, starts = _words(part)
             target = np.zeros((len(part), WIDTH // 8), np.int64)
-            places.decode_out(raw, starts, target)
+            wire.decode_out(raw, starts, target)
             parts.append(target.view(ACCOUNT_ROW).reshape(-1))
     return np.concatenate(parts)
 
@@ -234,7 +235,7 @@ def _words(values: Sequence[bytes]) -> tuple[Int64Array, Int64Array]:
         raise RowVersionError(f"a row of version {VERSION} is no whole number of words")
     raw = np.frombuffer(bytearray().join(values), np.int64)
     starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths // places.WORD)])
-    if not places.well_formed(raw, starts):
+    if not wire.well_formed(raw, starts):
         raise RowVersionError(f"a row of version {VERSION} is not as long as its masks say")
     return raw, starts
 
