@@ -56,6 +56,7 @@ class Finding(
     evidence: list[Evidence]
     members: list[Member]
     config_version: str
+    provisional: bool = False  # Scored against a reference that was not made from this traffic.
 
 
 class SourceClosed(
@@ -107,4 +108,5 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     config_version: str
     tags: list[str] = []  # MITRE ATLAS techniques and OWASP LLM risks.
     clearing: list[str] = []  # What would clear it, in plain sentences.
+    provisional: bool = False  # The reference behind it was not made from this traffic.
     corpus_share: float = 0.0  # Of a plausible training corpus, that the members' answers make.

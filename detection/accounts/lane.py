@@ -52,6 +52,7 @@ class MilestoneLane:
         lane = config.accounts
         known = {} if references is None else references.accounts
         self._config = config
+        self._provisional = references is not None and references.provisional
         self._tails = {
             milestone: DirectionalTail(known[nearest])
             for milestone in lane.milestones
@@ -141,6 +142,7 @@ class MilestoneLane:
             evidence=evidence,
             members=[member],
             config_version=self._config.version,
+            provisional=self._provisional,
         )
 
     def take(self) -> tuple[list[Finding], list[MilestoneVectors]]:

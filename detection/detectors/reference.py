@@ -68,9 +68,13 @@ class Reference(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class References(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """All strata of one promoted version. ``accounts`` by milestone; ``pools`` by ``"group/band"``."""
+    """All strata of one promoted version. ``accounts`` by milestone; ``pools`` by ``"group/band"``.
+
+    ``provisional`` marks a set that does not come from the traffic that it is used on: its alerts say so.
+    """
 
     version: str
+    provisional: bool = False
     accounts: dict[int, Reference] = {}
     pools: dict[str, Reference] = {}
 

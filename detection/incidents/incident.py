@@ -154,6 +154,7 @@ class Incident(msgspec.Struct, kw_only=True):
             config_version=config_version,
             tags=tags_of(self.lane, one_network=self._one_network()),
             clearing=clearing_of(self.lane, self.raised_kind),
+            provisional=any(finding.provisional for finding in self.findings.values()),
             corpus_share=corpus_share(sum(member.requests for member in members)),
         )
 

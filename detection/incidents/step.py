@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _HOUR_MS: Final = 3_600_000
 _LEAST_CUSTOMERS: Final = 3  # What is left of a pool once the entitled are out must still be a group.
+_FIRST: Final = frozenset({"link", "probe"})
 _GROUPS: Final = frozenset({"pool", "link"})
 COINCIDENCE: Final = "coincidence"  # The detector of raw facts that only lane G reads.
 _ENTITLED_SHARE: Final = 0.5
@@ -169,7 +170,7 @@ class IncidentsStep:
         facts = sorted((one for one in waiting if one.detector == COINCIDENCE), key=lambda one: one.finding_id)
         findings = [one for one in waiting if one.detector != COINCIDENCE] + self._links.close(hop, facts)
         touched: dict[str, None] = {}
-        for finding in sorted(findings, key=lambda f: (-f.score / f.threshold, f.lane, f.family, f.finding_id)):
+        for finding in sorted(findings, key=_precedence):
             if self._lanes[finding.lane].shadow:
                 self.shadowed += 1
                 continue
@@ -258,6 +259,17 @@ class IncidentsStep:
                 self._by_customer.setdefault(customer, set()).add(incident.alert_id)
             for account in incident.members:
                 self._by_account.setdefault(account, set()).add(incident.alert_id)
+
+
+def _precedence(finding: Finding) -> tuple[bool, float, str, str, str]:
+    """Take links and probes first, which know who belongs together; then by score."""
+    return (
+        finding.lane not in _FIRST,
+        -finding.score / finding.threshold,
+        finding.lane,
+        finding.family,
+        finding.finding_id,
+    )
 
 
 _encoder = msgspec.msgpack.Encoder(order="deterministic")

@@ -32,6 +32,7 @@ def is_harvest(finding: Finding) -> bool:
 
 
 def is_study(finding: Finding) -> bool:
-    """Tell whether an account's purpose is one that research shares, and no other speaks louder."""
-    purposes = [item for item in finding.evidence if item.feature in HARVEST | STUDY and item.weight >= _TELLING]
-    return bool(purposes) and max(purposes, key=lambda item: (item.weight, item.feature)).feature in STUDY
+    """Tell whether an account's purpose is one that research shares, and nothing of a harvest's own speaks as loud."""
+    told = [item for item in finding.evidence if item.weight >= _TELLING]
+    study = max((item.weight for item in told if item.feature in STUDY), default=0.0)
+    return study > max((item.weight for item in told if item.feature in HARVEST - STUDY), default=0.0)

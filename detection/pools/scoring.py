@@ -25,7 +25,7 @@ from detection.pools.layout import SUM_PLACE
 from detection.pools.members import choose
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from detection.columns import Float64Array, Int64Array, StructuredArray, UInt64Array
     from detection.config import DetectionConfig
@@ -35,6 +35,7 @@ DETECTOR: Final = "directional_tail"
 BANDS: Final = ((60, "60+"), (20, "20-59"), (8, "8-19"), (0, "4-7"))
 EVERY: Final = "all"
 PART: Final = ".part"  # Ends the group's name where the densest part of a pool is meant.
+CUSTOMERS_KEPT: Final = 64
 LEAST_ROWS: Final = 60  # A reference of fewer honest pools knows too little of its own tail.
 _FEATURES: Final = tuple(feature for feature in CATALOGUE if feature.scored)
 SCORED_NAMES: Final = tuple(feature.name for feature in _FEATURES)
@@ -45,11 +46,18 @@ _EXCHANGEABLE_SHARE: Final = 0.25
 
 @dataclass(frozen=True, slots=True)
 class PoolVector:
-    """One scoring as the reference builder records it: the stratum, and the scored features in their order."""
+    """One scoring as the reference builder records it: the stratum, and the scored features in their order.
+
+    ``customers`` are those of the smallest mixed hashes, at most ``CUSTOMERS_KEPT``: two pools that share customers
+    keep the same of them.
+    """
 
     group: str
     band: str
     values: Float64Array
+    pool: int = 0
+    hop: int = 0
+    customers: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,18 +89,30 @@ def strata(group: str, band: str) -> tuple[str, ...]:
     return f"{group}/{band}", f"{group}/{EVERY}", f"{every}/{band}", f"{every}/{EVERY}"
 
 
+def pool_tails(references: References) -> dict[str, DirectionalTail]:
+    """Give the strata that were seen often enough to speak; raises ValueError for a reference of other features."""
+    tails = {}
+    for name, reference in references.pools.items():
+        if reference.names != SCORED_NAMES or reference.directions != SCORED_DIRECTIONS:
+            raise ValueError(f"the reference {references.version!r} was built for other features: {name}")
+        if reference.count >= LEAST_ROWS:
+            tails[name] = DirectionalTail(reference)
+    return tails
+
+
+def speaking(tails: Mapping[str, DirectionalTail], group: str, band: str) -> str:
+    """Name the narrowest stratum that speaks for a pool; "" where none does."""
+    return next((name for name in strata(group, band) if name in tails), "")
+
+
 class PoolScorer:
     """Scores batches of pools. With ``references`` None it scores nothing: its vectors make a reference."""
 
     def __init__(self, config: DetectionConfig, references: References | None) -> None:
         self._config = config
-        self._tails: dict[str, DirectionalTail] = {}
-        if references is not None:
-            for name, reference in references.pools.items():
-                if reference.names != SCORED_NAMES or reference.directions != SCORED_DIRECTIONS:
-                    raise ValueError(f"the reference {references.version!r} was built for other features: {name}")
-                if reference.count >= LEAST_ROWS:
-                    self._tails[name] = DirectionalTail(reference)
+        self._recording = references is None
+        self._provisional = references is not None and references.provisional
+        self._tails = {} if references is None else pool_tails(references)
 
     def score(self, batch: PoolBatch, pools: StructuredArray, hop: int) -> tuple[list[Finding], list[PoolVector]]:
         """Score pools in the order given; ``pools`` are their ``POOL`` rows."""
@@ -100,9 +120,11 @@ class PoolScorer:
         best: dict[int, tuple[_Scored, int]] = {}
         parts, owners = _parts(batch)
         for scored in (
-            self._scored(batch, np.arange(len(pools)), "", vectors),
-            *([self._scored(parts, owners, PART, vectors)] if len(owners) else []),
+            self._scored(batch, np.arange(len(pools)), ""),
+            *([self._scored(parts, owners, PART)] if len(owners) else []),
         ):
+            if self._recording:
+                vectors += _vectors(scored, pools["pool"], hop, PART if scored.batch is parts else "")
             alike = np.maximum(scored.addends[:, _EXCHANGEABLE], 0.0).sum(axis=1)
             telling = (np.round(scored.scores, 4) >= self._config.pools.threshold) & (
                 alike >= _EXCHANGEABLE_SHARE * scored.scores
@@ -117,13 +139,12 @@ class PoolScorer:
             findings += self._finding(*best[place], pools[place], hop)
         return findings, vectors
 
-    def _scored(self, batch: PoolBatch, place: Int64Array, ending: str, vectors: list[PoolVector]) -> _Scored:
+    def _scored(self, batch: PoolBatch, place: Int64Array, ending: str) -> _Scored:
         features = pool_features(batch)
         strata_of = [
             (FAMILIES[Family(family)].group + ending, band_of(customers))
             for family, customers in zip(batch.families.tolist(), batch.customers.tolist(), strict=True)
         ]
-        vectors += [PoolVector(*one, values) for one, values in zip(strata_of, features[:, SCORED], strict=True)]
         tails = [self._tail_of(*one) for one in strata_of]
         scores = np.full(len(place), -math.inf)
         addends = np.zeros((len(place), len(SCORED_NAMES)))
@@ -133,7 +154,7 @@ class PoolScorer:
         return _Scored(batch, place, features, tails, scores, addends)
 
     def _tail_of(self, group: str, band: str) -> str:
-        return next((name for name in strata(group, band) if name in self._tails), "")
+        return speaking(self._tails, group, band)
 
     def _finding(self, scored: _Scored, row: int, pool: StructuredArray, hop: int) -> Iterator[Finding]:
         batch, threshold = scored.batch, self._config.pools.threshold
@@ -167,6 +188,7 @@ class PoolScorer:
             evidence=self._evidence(self._tails[scored.tails[row]], scored.features[row], scored.addends[row]),
             members=list(_members(named, core.strength[core.named], batch.time_ms)),
             config_version=self._config.version,
+            provisional=self._provisional,
         )
 
     @staticmethod
@@ -183,6 +205,22 @@ class PoolScorer:
             if addend
         ]
         return sorted(counted, key=lambda evidence: (-evidence.weight, evidence.feature))
+
+
+def _vectors(scored: _Scored, keys: UInt64Array, hop: int, ending: str) -> Iterator[PoolVector]:
+    batch = scored.batch
+    ends = np.append(batch.starts[1:], len(batch.members)).tolist()
+    for row, (family, place) in enumerate(zip(batch.families.tolist(), scored.place.tolist(), strict=True)):
+        members = batch.members[batch.starts[row] : ends[row]]
+        kept = np.argsort(members["hash"], kind="stable")[:CUSTOMERS_KEPT]
+        yield PoolVector(
+            group=FAMILIES[Family(family)].group + ending,
+            band=band_of(float(batch.customers[row])),
+            values=scored.features[row, SCORED],
+            pool=int(keys[place]),
+            hop=hop,
+            customers=tuple(members["customer"][kept].tolist()),
+        )
 
 
 def _parts(batch: PoolBatch) -> tuple[PoolBatch, Int64Array]:

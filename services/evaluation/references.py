@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from detection.detectors.calibration import build
-from detection.detectors.reference import References
+from detection.detectors.reference import Reference, References
 from detection.features.catalogue import ACCOUNT_ALIBIS, ACCOUNT_ASPECTS, ACCOUNT_FEATURES
 from detection.pools.scoring import LEAST_ROWS, build_pool_reference, strata
 
@@ -31,6 +31,11 @@ _ACCOUNT_ASPECTS: Final = tuple(ACCOUNT_ASPECTS[name] for name in _ACCOUNT_NAMES
 _ACCOUNT_ALIBIS: Final = tuple(name in ACCOUNT_ALIBIS for name in _ACCOUNT_NAMES)
 
 
+def build_account_reference(matrix: Float64Array) -> Reference:
+    """Make the reference of one milestone from honest accounts' features, one account a row."""
+    return build(_ACCOUNT_NAMES, _ACCOUNT_DIRECTIONS, matrix, _ACCOUNT_ASPECTS, _ACCOUNT_ALIBIS)
+
+
 def build_references(version: str, accounts: Iterable[MilestoneVectors], pools: Iterable[PoolVector]) -> References:
     """Make references of every milestone with 60 honest accounts or more, and every stratum with 60 pool scorings."""
     rows: dict[str, list[Float64Array]] = defaultdict(list)
@@ -43,9 +48,7 @@ def build_references(version: str, accounts: Iterable[MilestoneVectors], pools: 
     return References(
         version=version,
         accounts={
-            milestone: build(
-                _ACCOUNT_NAMES, _ACCOUNT_DIRECTIONS, np.concatenate(parts), _ACCOUNT_ASPECTS, _ACCOUNT_ALIBIS
-            )
+            milestone: build_account_reference(np.concatenate(parts))
             for milestone, parts in sorted(milestones.items())
             if sum(map(len, parts)) >= LEAST_ACCOUNTS
         },
