@@ -156,7 +156,7 @@ class PoolScorer:
     def _tail_of(self, group: str, band: str) -> str:
         return speaking(self._tails, group, band)
 
-    def _finding(self, scored: _Scored, row: int, pool: StructuredArray, hop: int) -> Iterator[Finding]:
+    def _finding(self, scored: _Scored, row: int, pool: np.void, hop: int) -> Iterator[Finding]:
         batch, threshold = scored.batch, self._config.pools.threshold
         ends = np.append(batch.starts[1:], len(batch.members))
         members = batch.members[batch.starts[row] : ends[row]]
