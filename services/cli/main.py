@@ -47,6 +47,11 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("users", "services.cli.users", "Who may sign in, and in which roles."),
     ("api-keys", "services.cli.users", "Keys for machines: issue, list and revoke."),
     ("audit", "services.cli.audit", "The record of every act: list it, and verify its chain."),
+    (
+        "decisions",
+        "services.cli.decisions",
+        "List, propose, approve and revoke decisions; the kill switch.",
+    ),
     ("config", "services.cli.config", "Show the effective settings, secrets masked."),
     ("worker", "services.cli.worker", "Run a stream worker that needs the gateway's formats."),
     ("kafka", "services.cli.up", "The broker's own tools, on the embedded Kafka."),
