@@ -52,6 +52,12 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("users", "services.cli.users", "Who may sign in, and in which roles."),
     ("api-keys", "services.cli.users", "Keys for machines: issue, list and revoke."),
     ("audit", "services.cli.audit", "The record of every act: list it, and verify its chain."),
+    ("subscribe", "services.cli.subscribe", "Read alerts as they come; signed webhooks."),
+    (
+        "closed-loop",
+        "services.cli.closed_loop",
+        "Let attackers react to decisions, without Kafka: observe only, throttle only, and the full ladder, compared.",
+    ),
     (
         "decisions",
         "services.cli.decisions",
