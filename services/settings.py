@@ -83,7 +83,9 @@ class Settings(BaseSettings):
     webhook_private_targets: bool = Field(
         default=False, description="Let webhooks go to http and to private or loopback addresses: for tests and labs."
     )
-    public_url: str = Field(default="", description="Where people reach the console; links in webhooks begin with it.")
+    public_url: str = Field(
+        default="", description="Where browsers reach the console, as in https://watch.example; links begin with it."
+    )
 
     checkpoint_seconds: float = Field(
         default=1.0, gt=0, description="Time between transactions of the stream workers: alerts wait for one."
@@ -99,9 +101,6 @@ class Settings(BaseSettings):
 
     api_host: str = Field(default="127.0.0.1", description="Loopback: others reach it by a proxy that speaks TLS.")
     api_port: int = Field(default=8080, ge=0, le=65535, description="0 takes a free port.")
-    public_url: str | None = Field(
-        default=None, description="Where browsers find the API, as in https://watch.example. Unset: by its own address."
-    )
     console_key: SecretStr | None = Field(
         default=None, description="Keys the sign-in limiter and signs dossiers; 32 bytes. Unset: made once in base_dir."
     )
