@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
-from detection.accounts.step import AccountsStep
+from detection.accounts.step import FOREST_KEY, PROBES_KEY, AccountsStep
 from detection.columns import CONTRIBUTION, EVENT, Flag
 from detection.config import Clocking, DetectionConfig
 from detection.families import Family
@@ -290,7 +290,7 @@ def test_a_store_grows_and_keeps_its_rows(config: DetectionConfig) -> None:
     step = AccountsStep(config, None, 0)
     run = play(step, events, cuts={100, 16_000, 20_000})
     assert step.accounts == 40_000
-    rows = read_rows([value for key, value in run.state.items() if key != b"forest"])
+    rows = read_rows([value for key, value in run.state.items() if key not in {FOREST_KEY, PROBES_KEY}])
     assert sorted(rows["account"].tolist()) == list(range(1, 40_001))
     assert rows["requests"].tolist() == [1] * 40_000
 
