@@ -26,8 +26,8 @@ CONFIG = DetectionConfig()
 @pytest.fixture(scope="module")
 def recorded(traffic: Any, feed: Callable[..., Any]) -> dict[str, list[PoolVector]]:
     rng = np.random.default_rng(21)
-    honest = [r for pool in range(1, 25) for r in traffic.organic(rng, pool, int(rng.integers(6, 40)))]
-    workers = [r for pool in range(101, 107) for r in traffic.campaign(rng, pool, 30)]
+    honest = [r for pool in range(1, 11) for r in traffic.organic(rng, pool, int(rng.integers(6, 16)))]
+    workers = [r for pool in range(101, 104) for r in traffic.campaign(rng, pool, 20)]
 
     def vectors(requests: list[Any]) -> list[PoolVector]:
         found: list[PoolVector] = feed(PoolsStep(CONFIG, None, 0, 1), traffic.contributions(requests))[1]
@@ -41,10 +41,9 @@ def test_attackers_teach_nothing_and_honest_pools_do(
 ) -> None:
     screened = screen(recorded["honest"] + recorded["workers"], honest_references, CONFIG)
     hostile = {vector.pool for vector in recorded["workers"]}
-    taught = [vector for vector in screened.kept if vector.pool in hostile and vector.hop % 4]
-    assert screened.trimmed >= 6
-    assert len({v.pool for v in screened.kept} - hostile) >= 18
-    assert len(taught) <= 0.1 * len(screened.kept)
+    assert screened.trimmed >= len(hostile)
+    assert not hostile & {vector.pool for vector in screened.kept}
+    assert len({vector.pool for vector in screened.kept}) >= 6
 
 
 def test_a_pool_that_shares_customers_with_suspects_teaches_nothing(
@@ -59,10 +58,10 @@ def test_a_pool_that_shares_customers_with_suspects_teaches_nothing(
 def test_one_customer_teaches_within_a_bounded_number_of_pools(
     recorded: dict[str, list[PoolVector]], honest_references: References
 ) -> None:
-    one = recorded["honest"][0]
+    one = next(vector for vector in recorded["honest"] if not screen([vector], honest_references, CONFIG).trimmed)
     many = [replace(one, pool=pool, customers=(5, 1000 + pool)) for pool in range(1, 200)]
     screened = screen(many, honest_references, CONFIG)
-    assert len(screened.kept) in {0, POOLS_TAUGHT}
+    assert len(screened.kept) == POOLS_TAUGHT
     assert len(screened.kept) + screened.capped + screened.trimmed == len(many)
 
 
