@@ -25,14 +25,14 @@ def _place(layout: np.dtype[np.void], name: str, width: int) -> int:
 
 # A request as the tally keeps it: SINGLE, and after it what tells its cell.
 SINGLE_WORDS: Final = SINGLE.itemsize // 8
-CONFIGURATION, CLIENT, ADDRESS, COHORT, SINGLE_TURN = range(SINGLE_WORDS, SINGLE_WORDS + 5)
-REQUEST_WORDS: Final = SINGLE_WORDS + 5
+CONFIGURATION, CLIENT, ADDRESS, COHORT, SINGLE_TURN, TURN = range(SINGLE_WORDS, SINGLE_WORDS + 6)
+REQUEST_WORDS: Final = SINGLE_WORDS + 6
 SUM_WORDS: Final = CONTRIBUTION.itemsize // 8
 # An entry.
 POOL, CUSTOMER, ACCOUNT, HOP, FAMILY, REQUEST, SUMS, SHARED = range(8)
 ENTRY_WORDS: Final = 8
 CELL: Final = 0  # In place of a family.
-MOST_OF_A_REQUEST: Final = 6  # Entries: a cell and five templates.
+MOST_OF_A_REQUEST: Final = 8  # Entries: a cell, five templates and two coincidences.
 
 S_POOL, S_CUSTOMER, S_ACCOUNT, S_BEFORE = (
     _place(SINGLE, name, 8) for name in ("pool", "customer", "account", "account_requests_before")
@@ -83,6 +83,7 @@ _NETWORK: Final = int(Family.NETWORK)
 _ADDRESS: Final = int(Family.ADDRESS)
 _NETWORK_CONFIGURATION: Final = int(Family.NETWORK_CONFIGURATION)
 _PAYMENT: Final = int(Family.PAYMENT)
+_COINCIDENCE: Final = int(Family.COINCIDENCE)
 
 
 @compiled
@@ -363,6 +364,9 @@ def write(entries: Words, count: Whole, requests: Words, sums: Words, singles: W
             copy(requests[entry[REQUEST], :SINGLE_WORDS], single)
             single[S_POOL] = entry[POOL]
             single.view(np.uint8)[S_FAMILY] = entry[FAMILY]
+            # Two windows may tell of one coincidence: the prompt stands where other families have network and payment.
+            if entry[FAMILY] == _COINCIDENCE:
+                single[S_NETWORK] = single[S_PAYMENT] = requests[entry[REQUEST], TURN]
             alone += 1
         else:
             row = rows[added]
@@ -372,4 +376,6 @@ def write(entries: Words, count: Whole, requests: Words, sums: Words, singles: W
             row[C_ACCOUNT] = entry[ACCOUNT]
             row.view(np.int32)[C_HOP] = entry[HOP]
             row.view(np.uint8)[C_FAMILY] = entry[FAMILY]
+            if entry[FAMILY] == _COINCIDENCE:
+                row[C_NETWORK] = row[C_PAYMENT] = requests[entry[REQUEST], TURN]
             added += 1

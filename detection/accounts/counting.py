@@ -109,6 +109,10 @@ _HIGH_HALF: Final = np.uint64(32)
 _FAMILY_SYSTEM, _FAMILY_8, _FAMILY_16, _FAMILY_32, _FAMILY_SUFFIX = (
     int(family) for family in (Family.SYSTEM, Family.PREFIX_8, Family.PREFIX_16, Family.PREFIX_32, Family.SUFFIX_8)
 )
+COINCIDENCE_MS: Final = 10_000  # A window; requests within 5 s of each other share one.
+COINCIDENCE_SAMPLE: Final = 2  # One in so many prompts is looked at.
+_LOOKED_AT: Final = np.uint64(COINCIDENCE_SAMPLE - 1)
+_FAMILY_COINCIDENCE: Final = int(Family.COINCIDENCE)
 _LOG_TABLE: Final = np.array([round(math.log1p(value) * FIXED_POINT) for value in range(1 << 13)], np.int64)
 
 if LADDER_WORDS[:3] != (8, 16, 32):
@@ -300,6 +304,7 @@ def _count(  # noqa: PLR0915 - one statement for each column is what there is to
     request[adding.CLIENT] = event[_CLIENT]
     request[adding.ADDRESS] = event[_ADDRESS]
     request[adding.COHORT] = appeared // rules[COHORT_MS] if telling else 0
+    request[adding.TURN] = event[_TURN]
     request[adding.SINGLE_TURN] = np.int64(
         after >= SINGLE_TURN_LEAST and SINGLE_TURN_PARTS * np.int64(words[_R_MULTI_TURN]) <= after
     )
@@ -320,6 +325,14 @@ def _contribute(event: Words, number: Whole, tally: Any) -> None:
         template = np.uint64(event[place])
         if template:
             adding.add(adding.pool_of(family, template), family, number, *tally)
+    # Lane G: long first turns by prompt and moment, in two rows of windows that overlap by half. Two requests within
+    # half a window of each other share one of the two for certain. Only a share of all prompts is looked at.
+    turn = np.uint64(event[_TURN])
+    if turn and event[_PREFIX] and not mix(turn) & _LOOKED_AT:
+        for half in range(2):
+            moment = (event[_TIME] + half * (COINCIDENCE_MS // 2)) // COINCIDENCE_MS * 2 + half
+            pool = adding.pool_of_two(_FAMILY_COINCIDENCE, turn, np.uint64(moment))
+            adding.add(pool, _FAMILY_COINCIDENCE, number, *tally)
 
 
 @compiled

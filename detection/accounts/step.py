@@ -15,6 +15,7 @@ import numpy as np
 
 from detection.accounts import counting
 from detection.accounts.lane import MilestoneLane, MilestoneVectors
+from detection.accounts.probes import ProbeCounter
 from detection.accounts.tally import Tally
 from detection.accounts.windows import WINDOW, close_hop, plant
 from detection.detectors.half_space_trees import ForeignStateError
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 _FIRST_MARKS: Final = 256
 _ROOM: Final = 1024  # Rows, registers and requests: what there is at least after each pause of the loop.
 FOREST_KEY: Final = b"forest"  # Account keys are 16 hexadecimal digits.
+PROBES_KEY: Final = b"probes"
 
 
 class _Meta(msgspec.Struct, frozen=True, array_like=True, tag="accounts.v1"):
@@ -90,6 +92,7 @@ class AccountsStep:
         self._forest = plant(config)
         self._forest_changed = False
         self._lane = MilestoneLane(config, references, collect=collect)
+        self._probes = ProbeCounter(config)
         self._windows: list[StructuredArray] = []
 
     @property
@@ -107,17 +110,17 @@ class AccountsStep:
             self._clock[counting.BEGAN] = events["time"][0]
         words = np.ascontiguousarray(events).view(np.int64).reshape(len(events), -1)
         offsets = np.ascontiguousarray(offsets, np.int64)
-        place, why = self._count(words, offsets, 0)
+        place, why = self._count(events, words, offsets, 0)
         while why != counting.DONE:
             if why == counting.CLOSES:
                 self._close(self._closed_at(int(words[place, 0])))
             else:
                 self._make_room()
-            place, why = self._count(words, offsets, place)
+            place, why = self._count(events, words, offsets, place)
         self.applied = int(offsets[-1])
 
-    def _count(self, words: Int64Array, offsets: Int64Array, start: int) -> tuple[int, int]:
-        return counting.count_events(
+    def _count(self, events: StructuredArray, words: Int64Array, offsets: Int64Array, start: int) -> tuple[int, int]:
+        stop, why = counting.count_events(
             words,
             offsets,
             start,
@@ -128,6 +131,10 @@ class AccountsStep:
             self._clock,
             self._rules,
         )
+        probing = self._probes.asking(events[start:stop])
+        if len(probing):
+            self._probes.count(events[start:stop][probing], self._tally.latest(stop - start)[probing])
+        return stop, why
 
     def _make_room(self) -> None:
         self._store.reserve(_ROOM, _ROOM)
@@ -164,6 +171,7 @@ class AccountsStep:
         before = int(self._clock[counting.CLOSED])
         if closed <= before:
             return
+        self._probes.close(closed)
         # No row has a pane more than PANES hops past the last closed one.
         for hop in range(before + 1, min(closed, before + PANES) + 1):
             windows, learned = close_hop(self._store, self._forest, hop, self._config.forest)
@@ -200,7 +208,7 @@ class AccountsStep:
         outcome = AccountsOutcome(
             contributions=self._tally.take(),
             closed_hop=int(self._clock[counting.CLOSED]),
-            findings=findings,
+            findings=findings + self._probes.take(),
             windows=np.concatenate(self._windows) if self._windows else np.zeros(0, WINDOW),
             late=int(self._clock[counting.LATE]),
             vectors=vectors,
@@ -215,6 +223,10 @@ class AccountsStep:
             keys.append(FOREST_KEY)
             values.append(self._forest.dump())
             self._forest_changed = False
+        if self._probes.changed:
+            keys.append(PROBES_KEY)
+            values.append(self._probes.dump())
+            self._probes.changed = False
         return keys, values
 
     def meta(self) -> bytes:
@@ -229,7 +241,10 @@ class AccountsStep:
         Raises RowVersionError for a row of an unknown version. A forest of another configuration is of no use after a
         release or a new seed: it starts afresh, and ``forest_restarted`` says so.
         """
-        self._store.load([value for key, value in zip(keys, values, strict=True) if key != FOREST_KEY])
+        own = {FOREST_KEY, PROBES_KEY}
+        self._store.load([value for key, value in zip(keys, values, strict=True) if key not in own])
+        for value in [value for key, value in zip(keys, values, strict=True) if key == PROBES_KEY][-1:]:
+            self._probes.load(value)
         forests = [value for key, value in zip(keys, values, strict=True) if key == FOREST_KEY]
         if forests:
             try:

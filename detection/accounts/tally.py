@@ -19,6 +19,8 @@ from detection.pools.contributions import Contributions
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from detection.columns import StructuredArray
+
 _FIRST: Final = 1 << 10
 _FAMILIES_OF_A_CELL: Final = 9
 
@@ -51,6 +53,12 @@ class Tally:
         if len(self._index) < 2 * len(self._entries):
             self._index = np.full(4 * len(self._entries), -1, np.int32)
             adding.index_again(self._index, self._entries, self._sizes)
+
+    def latest(self, count: int) -> StructuredArray:
+        """Give the last requests that were added, in their order, as rows of ``SINGLE`` without pool and family."""
+        held = int(self._sizes[1])
+        words = np.ascontiguousarray(self._requests[held - count : held, : adding.SINGLE_WORDS])
+        return words.view(SINGLE).reshape(-1)
 
     def take(self) -> Contributions:
         """Give one row for each (hop, pool, customer, account), and start afresh."""
