@@ -18,6 +18,7 @@ LOG_EVENTS: Final[dict[str, str]] = {
     "clocks.unknown": "The other workers' partition clocks could not be read; silent partitions wait.",
     "consumer.waits": "The client library speaks of its connection; it goes on by itself.",
     "database.retry": "A transient database error; the same work is tried again after a wait.",
+    "entitlements.told": "Use or the end of entitlements became alerts of their own kind.",
     "entitlement.unreadable": "A record of the entitlements topic is no entitlement, and is not in force.",
     "gateway.failed": "The watching of a request failed; its response did not.",
     "heartbeat.failed": "A control record of a silent partition was not delivered; the next one will do.",

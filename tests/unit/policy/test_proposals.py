@@ -104,10 +104,10 @@ def test_an_alert_about_one_account_names_it_whatever_the_strength() -> None:
 
 
 def test_little_confidence_is_watched_only() -> None:
-    assert action_of(asked(alert(confidence=0.5))) == "observe"
+    assert action_of(asked(alert(confidence=0.4))) == "observe"
     standing = InForce(action="trim", since_ms=0, by_person=True)
-    assert action_of(asked(alert(confidence=0.5), in_force=standing)) == "trim"
-    assert action_of(asked(alert(confidence=0.5), in_force=InForce(action="trim", since_ms=0, by_person=False))) == (
+    assert action_of(asked(alert(confidence=0.4), in_force=standing)) == "trim"
+    assert action_of(asked(alert(confidence=0.4), in_force=InForce(action="trim", since_ms=0, by_person=False))) == (
         "observe"
     )
 
