@@ -6,6 +6,7 @@ Offsets live in the database, in the transaction of the sums, so a window is cou
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -55,7 +56,7 @@ class Meter:
             while not self._stop.is_set():
                 messages = self._consumer.consume(_BATCH, _POLL_SECONDS)
                 good = [message for message in messages if message.error() is None]
-                told = keep_trying(lambda good=good: self._count(good), self._stop, Backoff(), "meter")
+                told = keep_trying(partial(self._count, good), self._stop, Backoff(), "meter")
                 if told:
                     get_logger().info("entitlements.told", notices=told)
         except Stopped:
