@@ -24,7 +24,8 @@ SubjectKind: TypeAlias = Literal["account", "campaign", "organization", "tenant"
 Licence: TypeAlias = Literal["entitled", "lapsed", "none"]
 TENANT: Final = "tenant"  # The one subject of its kind: the kill switch.
 _WATCHED: Final = height("observe")
-_CLEARING: Final = frozenset({"false_positive", "benign"})
+# A verdict that was taken back restricts nobody any more.
+_CLEARING: Final = frozenset({"false_positive", "benign", "withdrawn"})
 
 
 class Proposal(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,6 +93,13 @@ def propose(
         lifetime_ms=policy.allow_ms if action == "allow" else policy.restrict_ms,
         automatic=height(action) <= height(policy.automatic),
     )
+
+
+def meanwhile(proposal: Proposal, in_force: InForce | None, policy: DecisionPolicy) -> Proposal | None:
+    """Give what holds while a proposal waits for a lead: the highest automatic rung, where nothing holds more."""
+    if proposal.automatic or (in_force is not None and height(in_force.action) >= height(policy.automatic)):
+        return None
+    return msgspec.structs.replace(proposal, action=policy.automatic, automatic=True)
 
 
 def delay_ms(key: bytes, decision_id: str, action: Action, policy: DecisionPolicy) -> int:
