@@ -25,7 +25,7 @@ _INTRODUCTION: Final = (
 )
 
 SENDERS: Final[dict[str, tuple[Topic, ...]]] = {
-    "gateway": (topics.REQUESTS, topics.RAW_LITELLM, topics.RAW_OPENAI, topics.ACCOUNT_ATTRIBUTES, topics.DEAD_LETTERS),
+    "gateway": (topics.REQUESTS, *topics.RAW_TOPICS, topics.ACCOUNT_ATTRIBUTES, topics.DEAD_LETTERS),
     "normalise": (topics.REQUESTS, topics.DEAD_LETTERS),
     "accounts": (
         topics.ACCOUNT_WINDOWS,
@@ -41,7 +41,7 @@ SENDERS: Final[dict[str, tuple[Topic, ...]]] = {
     "decisions": (topics.DECISIONS, topics.DEAD_LETTERS),
 }
 RECEIVERS: Final[dict[str, tuple[Topic, ...]]] = {
-    "normalise": (topics.RAW_LITELLM, topics.RAW_OPENAI),
+    "normalise": topics.RAW_TOPICS,
     "accounts": (topics.REQUESTS, topics.ACCOUNT_ATTRIBUTES, topics.ACCOUNTS_STATE),
     "pools": (topics.POOL_CONTRIBUTIONS, topics.POOLS_STATE),
     "incidents": (topics.FINDINGS, topics.ENTITLEMENTS, topics.ALERTS, topics.INCIDENTS_STATE),
@@ -57,8 +57,7 @@ _BINARY: Final[dict[Topic, tuple[str, str]]] = {
     topics.INCIDENTS_STATE: ("application/x-msgpack", "A part of the incidents job's state, compressed."),
 }
 _VENDOR: Final[dict[Topic, str]] = {
-    topics.RAW_LITELLM: "LiteLLM's StandardLoggingPayload. Holds text: it stays on the gateway's side of the boundary.",
-    topics.RAW_OPENAI: "An OpenAI request and response. Holds text: it stays on the gateway's side of the boundary.",
+    topic: f"{topic.carries[0].upper()}{topic.carries[1:]}. Holds text." for topic in topics.RAW_TOPICS
 }
 
 

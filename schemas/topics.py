@@ -47,24 +47,38 @@ class Topic:
 
 
 REQUESTS: Final = Topic("requests", "account", "RequestEvent v1, Heartbeat v1", "wide", "delete", 7 * _DAY)
-RAW_LITELLM: Final = Topic(
-    "requests.raw.litellm",
-    "none",
-    "StandardLoggingPayload; on the gateway's side of the boundary",
-    "wide",
-    "delete",
-    _HOUR,
-    8 << 20,
+# Vendors' records as they come, on the gateway's side of the boundary: they hold text, so they stay for an hour.
+_RAW: Final[dict[str, str]] = {
+    "litellm": "LiteLLM's StandardLoggingPayload",
+    "openai": "an OpenAI-compatible request and response",
+    "apisix": "a record of APISIX's kafka-logger",
+    "kong": "a record, or a batch, of Kong's http-log",
+    "envoy": "a line of Envoy AI Gateway's access log",
+    "otlp": "an export of OpenTelemetry logs in JSON",
+    "helicone": "a Helicone-style request and response",
+    "jsonl": "a plain record of one request",
+}
+RAW_TOPICS: Final = tuple(
+    Topic(
+        f"requests.raw.{source}",
+        "none",
+        f"{what}; on the gateway's side of the boundary",
+        "wide",
+        "delete",
+        _HOUR,
+        8 << 20,
+    )
+    for source, what in _RAW.items()
 )
-RAW_OPENAI: Final = Topic(
-    "requests.raw.openai",
-    "none",
-    "request and response pair; on the gateway's side of the boundary",
-    "wide",
-    "delete",
-    _HOUR,
-    8 << 20,
-)
+
+
+def raw_topic(source: str) -> Topic:
+    """Give the topic of a vendor's records; raises KeyError where there is none."""
+    return dict(zip(_RAW, RAW_TOPICS, strict=True))[source]
+
+
+RAW_LITELLM: Final = raw_topic("litellm")
+RAW_OPENAI: Final = raw_topic("openai")
 ACCOUNT_ATTRIBUTES: Final = Topic("account-attributes", "account", "AccountAttributes v1", "wide", "compact", -1)
 ACCOUNT_WINDOWS: Final = Topic("account-windows", "account", "AccountWindow v1", "wide", "delete", 14 * _DAY)
 POOL_CONTRIBUTIONS: Final = Topic(
@@ -93,8 +107,7 @@ INCIDENTS_STATE: Final = Topic(
 
 TOPICS: Final[tuple[Topic, ...]] = (
     REQUESTS,
-    RAW_LITELLM,
-    RAW_OPENAI,
+    *RAW_TOPICS,
     ACCOUNT_ATTRIBUTES,
     ACCOUNT_WINDOWS,
     POOL_CONTRIBUTIONS,

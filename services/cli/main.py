@@ -34,6 +34,11 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("migrate", "services.cli.migrate", "Bring the database to the newest schema."),
     ("simulate", "services.cli.simulate", "Send sample traffic of honest accounts and campaigns."),
     ("replay", "services.cli.replay", "Send the records of a file as a gateway would send them."),
+    (
+        "intake",
+        "services.cli.intake",
+        "Take vendors' records by HTTP, sketch them, and publish the events.",
+    ),
     ("accounts", "services.cli.accounts", "What is known of accounts besides their requests."),
     (
         "backtest",

@@ -20,7 +20,7 @@ from services.adapters.kafka.producer import KafkaProducer
 from services.errors import ConfigurationError, StillwatchError
 from services.gateway.identity import load_identity
 from services.gateway.replaying import FileSink, KafkaSink, Replay, drain_partitions, shift_to_now
-from services.gateway.sources import open_source, time_span
+from services.gateway.sources import Format, open_source, time_span
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from services.gateway.replaying import EventSink, ReplayCounts
     from services.gateway.sources import RejectedLine
 
-FormatName = Literal["litellm", "openai", "mooncake", "azure", "events"]
+FormatName = Format
 TimeMode = Literal["original", "now"]
 _KAFKA: Final = "kafka"
 _STDOUT: Final = "-"

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _PREFIX: Final = "STILLWATCH_"
 _TRUE: Final = frozenset(("1", "true", "yes", "on"))
 _FALSE: Final = frozenset(("0", "false", "no", "off", ""))
-_SECRETS: Final = frozenset(("hmac_key", "kafka_sasl_password"))
+_SECRETS: Final = frozenset(("hmac_key", "intake_token", "kafka_sasl_password"))
 
 
 class Secret:
@@ -79,6 +79,9 @@ class GatewayConfiguration:
     gateway_metrics_port: int = _row(0, "Serves /metrics on loopback where set; several workers want one each.")
     gateway_enforcer: str = _row(
         "", "module:function that makes the Enforcer; called with this configuration and the counts."
+    )
+    intake_token: Secret | None = _row(
+        None, "What senders to the HTTP intake must bear; or _FILE. Unset: loopback only."
     )
     gateway_fail_closed: bool = _row(
         default=False, meaning="Refuse with 503 where the enforcer fails; default: let pass and count."
