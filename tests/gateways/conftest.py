@@ -44,7 +44,8 @@ def answers(url: str) -> bool:
 
 def make_topic(servers: str, name: str, partitions: int = 2) -> None:
     """Create a topic, unless it is there."""
-    for made in AdminClient({"bootstrap.servers": servers}).create_topics([NewTopic(name, partitions, 1)]).values():
+    admin = AdminClient({"bootstrap.servers": servers})  # Kept: its end would end what it was asked for.
+    for made in admin.create_topics([NewTopic(name, partitions, 1)]).values():
         try:
             made.result(30)
         except Exception as error:

@@ -68,7 +68,8 @@ def proxy(kafka: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prox
     folder = tmp_path_factory.mktemp("litellm")
     (folder / "config.yaml").write_text(CONFIGURATION, encoding="utf-8")
     port, metrics, log = free_port(), free_port(), folder / "proxy.log"
-    environment = settings(kafka.bootstrap_servers, folder, **QUIET, STILLWATCH_GATEWAY_METRICS_PORT=str(metrics))
+    named = {"STILLWATCH_GATEWAY_METRICS_PORT": str(metrics), "PYTHONPATH": str(ROOT)}
+    environment = settings(kafka.bootstrap_servers, folder, **QUIET, **named)
     command = [str(PROXY), "--config", str(folder / "config.yaml"), "--host", "127.0.0.1", "--port", str(port)]
     with log.open("wb") as out:
         process = subprocess.Popen(command, env=environment, cwd=folder, stdout=out, stderr=out)

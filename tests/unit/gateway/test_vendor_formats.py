@@ -1,6 +1,6 @@
 """Every vendor's records become the golden events, byte for byte; hostile ones never crash, and no word of any leaves.
 
-`python tests/contracts/test_vendor_formats.py` writes the golden files anew, for a reviewer to read.
+`python tests/unit/gateway/test_vendor_formats.py` writes the golden files anew, for a reviewer to read.
 """
 
 from __future__ import annotations
