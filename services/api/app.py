@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from starlette.responses import RedirectResponse
 from starlette.staticfiles import StaticFiles
 
-from services.api import acting, health, pages, reading
+from services.api import acting, deciding, health, pages, reading
 from services.api.middleware import EdgeMiddleware
 from services.api.problems import Problem, add_handlers
 
@@ -35,7 +35,7 @@ def create_app(context: ApiContext, version: str) -> FastAPI:
         redoc_url=None,
     )
     app.state.context = context
-    for router in (reading.router, acting.router, health.router, pages.router):
+    for router in (reading.router, acting.router, deciding.router, health.router, pages.router):
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")
     app.add_api_route("/docs.json", lambda: RedirectResponse("/openapi.json"), include_in_schema=False)

@@ -49,6 +49,11 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("references", "services.cli.backtest", "What honest traffic looks like: made on purpose, promoted by a person."),
     ("alerts", "services.cli.alerts", "List, show, label and export alerts."),
     ("entitlements", "services.cli.alerts", "Grant, list and revoke entitlements."),
+    (
+        "decisions",
+        "services.cli.decisions",
+        "List, propose, approve and revoke decisions; the kill switch.",
+    ),
     ("config", "services.cli.config", "Show the effective settings, secrets masked."),
     ("worker", "services.cli.worker", "Run a stream worker that needs the gateway's formats."),
     ("kafka", "services.cli.up", "The broker's own tools, on the embedded Kafka."),
