@@ -47,6 +47,11 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ),
     ("evaluate", "services.cli.backtest", "Hold alerts against a truth file."),
     ("references", "services.cli.backtest", "What honest traffic looks like: made on purpose, promoted by a person."),
+    (
+        "score",
+        "services.cli.score",
+        "Score each row of a table by how surprising it is after the rows before it.",
+    ),
     ("alerts", "services.cli.alerts", "List, show, label and export alerts."),
     ("entitlements", "services.cli.alerts", "Grant, list and revoke entitlements."),
     (
