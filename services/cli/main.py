@@ -45,7 +45,7 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
         "services.cli.backtest",
         "Run the detector over recorded traffic, without Kafka.",
     ),
-    ("evaluate", "services.cli.backtest", "Hold alerts against a truth file."),
+    ("evaluate", "services.cli.evaluate", "Hold the detector, or alerts that are at hand, against the truth."),
     ("references", "services.cli.backtest", "What honest traffic looks like: made on purpose, promoted by a person."),
     (
         "score",
