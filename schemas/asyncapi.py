@@ -38,7 +38,7 @@ SENDERS: Final[dict[str, tuple[Topic, ...]]] = {
     "incidents": (topics.ALERTS, topics.INCIDENTS_STATE, topics.DEAD_LETTERS),
     "relay": (topics.LABELS, topics.DECISIONS, topics.ENTITLEMENTS),
     "learning": (topics.MODELS, topics.DEAD_LETTERS),
-    "decisions": (topics.DEAD_LETTERS,),
+    "subscribers": (topics.ALERTS_OCSF,),
 }
 RECEIVERS: Final[dict[str, tuple[Topic, ...]]] = {
     "normalise": topics.RAW_TOPICS,
@@ -48,6 +48,7 @@ RECEIVERS: Final[dict[str, tuple[Topic, ...]]] = {
     "sink": (topics.ALERTS,),
     "learning": (topics.LABELS, topics.ALERTS),
     "decisions": (topics.ALERTS, topics.LABELS),
+    "subscribers": (topics.ALERTS,),
     "gateway": (topics.DECISIONS,),
 }
 _BINARY: Final[dict[Topic, tuple[str, str]]] = {
@@ -57,7 +58,8 @@ _BINARY: Final[dict[Topic, tuple[str, str]]] = {
     topics.INCIDENTS_STATE: ("application/x-msgpack", "A part of the incidents job's state, compressed."),
 }
 _VENDOR: Final[dict[Topic, str]] = {
-    topic: f"{topic.carries[0].upper()}{topic.carries[1:]}. Holds text." for topic in topics.RAW_TOPICS
+    topics.ALERTS_OCSF: "An alert as OCSF 1.7 Detection Finding, class_uid 2004; schemas/ocsf.py makes it.",
+    **{topic: f"{topic.carries[0].upper()}{topic.carries[1:]}. Holds text." for topic in topics.RAW_TOPICS},
 }
 
 
