@@ -81,6 +81,11 @@ class Settings(BaseSettings):
         default=1.0, gt=0, description="Time between transactions of the stream workers: alerts wait for one."
     )
     worker_index: int = Field(default=0, ge=0, description="Stable and unique in a job: part of transactional.id.")
+    stuck_seconds: float = Field(
+        default=120.0,
+        ge=0,
+        description="A stream worker whose loop stands still this long ends, with a flight record; 0 never.",
+    )
     session_timeout_ms: int = Field(default=10_000, description="A dead worker's partitions move after this long.")
     dead_letter_ratio: float = Field(
         default=0.5,

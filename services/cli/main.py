@@ -54,6 +54,7 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ),
     ("alerts", "services.cli.alerts", "List, show, label and export alerts."),
     ("entitlements", "services.cli.alerts", "Grant, list and revoke entitlements."),
+    ("dead-letters", "services.cli.dead_letters", "What could not be counted, why, and a second try."),
     ("subscribe", "services.cli.subscribe", "Read alerts as they come; signed webhooks."),
     (
         "closed-loop",
