@@ -25,8 +25,8 @@ _INTRODUCTION: Final = (
 )
 
 SENDERS: Final[dict[str, tuple[Topic, ...]]] = {
-    "gateway": (topics.REQUESTS, *topics.RAW_TOPICS, topics.ACCOUNT_ATTRIBUTES, topics.DEAD_LETTERS),
-    "normalise": (topics.REQUESTS, topics.DEAD_LETTERS),
+    "gateway": (topics.REQUESTS, *topics.RAW_TOPICS, topics.ACCOUNT_ATTRIBUTES, topics.KEY_LINKS, topics.DEAD_LETTERS),
+    "normalise": (topics.REQUESTS, topics.KEY_LINKS, topics.DEAD_LETTERS),
     "accounts": (
         topics.ACCOUNT_WINDOWS,
         topics.POOL_CONTRIBUTIONS,
@@ -41,7 +41,7 @@ SENDERS: Final[dict[str, tuple[Topic, ...]]] = {
     "subscribers": (topics.ALERTS_OCSF,),
 }
 RECEIVERS: Final[dict[str, tuple[Topic, ...]]] = {
-    "normalise": topics.RAW_TOPICS,
+    "normalise": (*topics.RAW_TOPICS, topics.KEY_LINKS),
     "accounts": (topics.REQUESTS, topics.ACCOUNT_ATTRIBUTES, topics.ACCOUNTS_STATE),
     "pools": (topics.POOL_CONTRIBUTIONS, topics.POOLS_STATE),
     "incidents": (topics.FINDINGS, topics.ENTITLEMENTS, topics.ALERTS, topics.INCIDENTS_STATE),
@@ -49,7 +49,7 @@ RECEIVERS: Final[dict[str, tuple[Topic, ...]]] = {
     "learning": (topics.LABELS, topics.ALERTS),
     "decisions": (topics.ALERTS, topics.LABELS),
     "subscribers": (topics.ALERTS,),
-    "gateway": (topics.DECISIONS,),
+    "gateway": (topics.DECISIONS, topics.KEY_LINKS),
 }
 _BINARY: Final[dict[Topic, tuple[str, str]]] = {
     topics.POOL_CONTRIBUTIONS: ("application/x-msgpack", "Contribution block: rows of numbers, merged by hop."),

@@ -99,6 +99,9 @@ LABELS: Final = Topic("labels", "alert_id", "Label v1", "one", "delete", -1)
 DECISIONS: Final = Topic("decisions", "subject kind:subject", "Decision v1", "wide", "compact", -1, 8 << 20)
 MODELS: Final = Topic("models", "model", "ModelVersion v1", "one", "compact", -1)
 ENTITLEMENTS: Final = Topic("entitlements", "subject", "Entitlement v1", "one", "compact", -1)
+KEY_LINKS: Final = Topic(
+    "key-links", "keyed name of the pair", "pairs of ids, sealed at the gateway", "one", "compact", -1
+)
 DEAD_LETTERS: Final = Topic("dead-letters", "topic", "DeadLetter v1", "one", "delete", 14 * _DAY)
 ACCOUNTS_STATE: Final = Topic("accounts-state", "row", "account rows and one meta row", "wide", "compact", -1, 4 << 20)
 POOLS_STATE: Final = Topic(
@@ -121,6 +124,7 @@ TOPICS: Final[tuple[Topic, ...]] = (
     DECISIONS,
     MODELS,
     ENTITLEMENTS,
+    KEY_LINKS,
     DEAD_LETTERS,
     ACCOUNTS_STATE,
     POOLS_STATE,

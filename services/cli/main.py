@@ -70,6 +70,7 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
         "List, propose, approve and revoke decisions; the kill switch.",
     ),
     ("config", "services.cli.config", "Show the effective settings, secrets masked."),
+    ("keys", "services.cli.keys", "The keys of identifiers and sketches: status and rotation."),
     ("worker", "services.cli.worker", "Run a stream worker that needs the gateway's formats."),
     ("kafka", "services.cli.up", "The broker's own tools, on the embedded Kafka."),
 )

@@ -12,6 +12,7 @@ from schemas.topics import raw_topic
 from services import bootstrap
 from services.gateway.formats.registry import VENDORS, events_of
 from services.gateway.identity import load_identity
+from services.gateway.keys.topic import attach_links
 from services.gateway.lines import decode
 from services.gateway.parsed import RejectedRecord
 from services.gateway.sketching import EventMaker
@@ -76,4 +77,6 @@ def worker(name: WorkerName) -> None:
     """Run a stream worker that needs the gateway's formats."""
     del name  # There is one; typer has refused every other.
     settings = bootstrap.load_settings()
-    run(settings, normalisers(load_identity(settings)))
+    identity = load_identity(settings)
+    attach_links(identity, settings, bootstrap.bootstrap_servers(settings))
+    run(settings, normalisers(identity))

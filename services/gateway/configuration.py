@@ -158,7 +158,13 @@ def _truth(text: str) -> bool:
     return word in _TRUE
 
 
+def _shown(default: Any) -> str:
+    if isinstance(default, tuple):
+        return ",".join("=".join(each) if isinstance(each, tuple) else each for each in default)
+    return "" if default is None else str(default)
+
+
 GATEWAY_SETTINGS: Final[tuple[tuple[str, str, str], ...]] = tuple(
-    (f"{_PREFIX}{each.name.upper()}", "" if each.default in {None, ""} else str(each.default), each.metadata["meaning"])
+    (f"{_PREFIX}{each.name.upper()}", _shown(each.default), each.metadata["meaning"])
     for each in fields(GatewayConfiguration)
 )

@@ -22,7 +22,7 @@ from tests.gateways.conftest import KEY, ROOT, answers, free_port, read_topic, s
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(1200)]
 PROXY = ROOT / ".venv-litellm" / "bin" / "litellm"
 GOLDEN = Path(__file__).with_name("litellm.golden.json")
 MASTER = "sk-pelican-master-key"
@@ -80,7 +80,7 @@ def proxy(kafka: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prox
             assert process.poll() is None, log.read_text(encoding="utf-8")[-4000:]
             return answers(f"{url}/health/liveliness")
 
-        wait_until(ready, 240, "the proxy answers")
+        wait_until(ready, 540, "the proxy answers")
         yield Proxy(url, log, f"http://127.0.0.1:{metrics}/metrics")
     finally:
         process.terminate()

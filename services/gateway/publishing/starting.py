@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from services.adapters.kafka.client import producer_config
 from services.gateway.identity import load_identity
 from services.gateway.imports import import_named
+from services.gateway.keys.topic import attach_links
 from services.gateway.publishing.buffer import WorkBuffer
 from services.gateway.publishing.counts import FAILURES, Counts
 from services.gateway.publishing.exposing import serve_counts
@@ -38,6 +39,7 @@ def start_publisher(
         if not configuration.kafka_bootstrap_servers:
             _log.warning("publisher.without_kafka")
             return None
+        attach_links(identity, configuration, configuration.kafka_bootstrap_servers)
         config = producer_config(configuration, configuration.kafka_bootstrap_servers)
         return Sender(
             kafka_producer(config), _spool(configuration, counts), counts, clock, configuration.gateway_stall_seconds
