@@ -52,6 +52,7 @@ RECEIVERS: Final[dict[str, tuple[Topic, ...]]] = {
     "gateway": (topics.DECISIONS, topics.KEY_LINKS),
 }
 _BINARY: Final[dict[Topic, tuple[str, str]]] = {
+    topics.KEY_LINKS: ("application/octet-stream", "A pair of ids under two keys, sealed; gateways alone can read it."),
     topics.POOL_CONTRIBUTIONS: ("application/x-msgpack", "Contribution block: rows of numbers, merged by hop."),
     topics.ACCOUNTS_STATE: ("application/octet-stream", "A state row or the partition's meta row; the changelog."),
     topics.POOLS_STATE: ("application/octet-stream", "A state row or the partition's meta row; the changelog."),
