@@ -8,7 +8,7 @@ LOOPS := .venv/.compiled
 # A lock names hashes and never a host to fetch from.
 COMPILE := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --quiet
 
-.PHONY: help setup run test unit crash equal soak test-gateways load-gateways nightly-formats bench bench-quick bench-detectors check format lock reset contracts docs secrets clean
+.PHONY: help setup run test unit crash equal soak test-gateways load-gateways nightly-formats bench bench-quick bench-detectors check format lock reset contracts docs secrets clean test-lifecycle
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  \033[36m%-16s\033[0m %s\n", $$1, $$2}'
@@ -51,6 +51,9 @@ bench: setup ## Measure the jobs beside Faust, Quix and Bytewax, with growth and
 
 bench-quick: setup ## The same without growth and recovery, one run each; some five minutes.
 	$(BIN)/python tests/benchmarks/engines --quick --runs 1
+test-lifecycle: setup ## Walk the life cycle of alerts for 10,000 random steps on a real Postgres.
+	STILLWATCH_MACHINE_STEPS=10000 $(BIN)/pytest -q tests/integration/database/test_lifecycle_machine.py
+
 # A network of its own that has nothing but loopback: what runs there can tell nobody anything.
 ALONE = unshare $(shell [ "$$(id -u)" = 0 ] || echo --map-root-user) --net sh -c 'ip link set lo up && exec "$$@"' alone
 
@@ -70,9 +73,6 @@ nightly-formats: setup ## 100,000 hostile records through the vendors' formats; 
 	$(PYTHON) -m venv --clear .venv-litellm
 	VIRTUAL_ENV=$(CURDIR)/.venv-litellm $(BIN)/uv pip sync --quiet --compile-bytecode --require-hashes deploy/litellm.lock
 	@touch $@
-
-bench: setup ## Measure the accounts job beside a plain Faust agent; some five minutes, two cores.
-	$(BIN)/python tests/benchmarks/accounts_vs_faust
 
 bench-detectors: setup ## Measure the unsupervised ensemble beside River's and rcf3's, on five labelled sets.
 	$(BIN)/python tests/benchmarks/detectors
