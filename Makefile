@@ -7,7 +7,7 @@ STAMP := .venv/.complete
 # A lock names hashes and never a host to fetch from.
 COMPILE := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --quiet
 
-.PHONY: help setup run test unit crash equal soak bench bench-detectors check format lock reset contracts docs secrets clean
+.PHONY: help setup run test unit crash equal soak test-decisions bench bench-detectors check format lock reset contracts docs secrets clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  \033[36m%-16s\033[0m %s\n", $$1, $$2}'
@@ -39,6 +39,11 @@ equal: setup ## Hold live against backtest against oracle, for five cuttings of 
 
 soak: setup ## Run the whole product at half of its load for MINUTES (30), and see whether anything grows.
 	$(BIN)/python -m tests.crash.soak --minutes $(or $(MINUTES),30)
+
+test-decisions: setup ## Decisions: alert to first refused request, forged records, webhooks, examples, cost of a look-up.
+	$(BIN)/pytest -p no:randomly -s tests/integration/test_decision_latency.py
+	$(BIN)/pytest -p no:randomly tests/unit/gateway/enforcement tests/unit/test_signatures.py tests/unit/subscribers tests/integration/database/test_decisions.py tests/integration/database/test_webhooks.py tests/integration/database/test_metering.py tests/integration/test_examples.py
+	$(BIN)/python -m tests.benchmarks.enforcement
 
 bench: setup ## Measure the accounts job beside a plain Faust agent; some five minutes, two cores.
 	$(BIN)/python tests/benchmarks/accounts_vs_faust
