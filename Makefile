@@ -7,7 +7,7 @@ STAMP := .venv/.complete
 # A lock names hashes and never a host to fetch from.
 COMPILE := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --quiet
 
-.PHONY: help setup run test unit crash equal soak test-gateways test-decisions load-gateways nightly-formats bench bench-detectors check format lock reset contracts docs secrets clean
+.PHONY: help setup run test unit crash equal soak test-gateways test-decisions load-gateways nightly-formats bench bench-detectors check format lock reset contracts docs secrets clean test-lifecycle
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  \033[36m%-16s\033[0m %s\n", $$1, $$2}'
@@ -44,6 +44,9 @@ test-decisions: setup ## Decisions: alert to first refused request, forged recor
 	$(BIN)/pytest -p no:randomly -s tests/integration/test_decision_latency.py
 	$(BIN)/pytest -p no:randomly tests/unit/gateway/enforcement tests/unit/test_signatures.py tests/unit/subscribers tests/integration/database/test_decisions.py tests/integration/database/test_webhooks.py tests/integration/database/test_metering.py tests/integration/test_examples.py
 	$(BIN)/python -m tests.benchmarks.enforcement
+
+test-lifecycle: setup ## Walk the life cycle of alerts for 10,000 random steps on a real Postgres.
+	STILLWATCH_MACHINE_STEPS=10000 $(BIN)/pytest -q tests/integration/database/test_lifecycle_machine.py
 
 # A network of its own that has nothing but loopback: what runs there can tell nobody anything.
 ALONE = unshare $(shell [ "$$(id -u)" = 0 ] || echo --map-root-user) --net sh -c 'ip link set lo up && exec "$$@"' alone
