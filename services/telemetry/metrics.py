@@ -56,6 +56,7 @@ METRICS: Final[tuple[Metric, ...]] = (
     Metric("stillwatch_decisions_total", "counter", ("action", "dry_run"), "Decisions published."),
     Metric("stillwatch_gateway_events_total", "counter", ("format",), "Requests published by a gateway."),
     Metric("stillwatch_gateway_rejects_total", "counter", ("format", "reason"), "Records that are no request."),
+    Metric("stillwatch_csp_reports_total", "counter", ("directive",), "Refusals by the content policy, as reported."),
     Metric("stillwatch_http_request_seconds", "histogram", ("route", "method", "status"), "API latency.", _SECONDS),
 )
 

@@ -66,6 +66,9 @@ class AlertRow(Base):
         Index(None, "tenant", "event_time", "alert_id"),
         Index(None, "tenant", "subject"),
         Index("ix_alerts_queue", "tenant", "event_time", "alert_id", postgresql_where=text(_OPEN)),
+        # Facets are counted from the index alone; an organisation's alerts come in the queue's order.
+        Index("ix_alerts_facets", "tenant", "state", "severity", "kind", "lane", "subject_kind", "detector", "family"),
+        Index("ix_alerts_organisation", "tenant", "organisation", "priority", "alert_id"),
     )
 
     tenant: Mapped[str] = mapped_column(primary_key=True)
@@ -87,6 +90,8 @@ class AlertRow(Base):
     requests: Mapped[int]
     member_count: Mapped[int]
     config_version: Mapped[str]
+    # The customer with the most requests among the members.
+    organisation: Mapped[str] = mapped_column(server_default=text("''"))
     record: Mapped[bytes]
     payload: Mapped[dict[str, Any]]
 
