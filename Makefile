@@ -46,8 +46,8 @@ format: setup ## Mend what can be mended by a tool.
 	$(BIN)/ruff format .
 
 lock: setup ## Resolve requirements.lock, and the image's share of it, anew from pyproject.toml.
-	$(BIN)/uv pip compile pyproject.toml --extra embedded --extra dev $(COMPILE) -o requirements.lock
-	$(BIN)/uv pip compile pyproject.toml --constraint requirements.lock $(COMPILE) -o deploy/requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --extra server --extra embedded --extra dev $(COMPILE) -o requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --extra server --constraint requirements.lock $(COMPILE) -o deploy/requirements.lock
 	echo hatchling | $(BIN)/uv pip compile - --constraint requirements.lock --no-annotate $(COMPILE) -o deploy/build.lock
 
 contracts: setup ## Write the JSON Schemas and the AsyncAPI document from the record types.

@@ -12,7 +12,7 @@ import secrets
 from functools import lru_cache
 from hashlib import sha256
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 from detection.ids import to_hex
 from detection.text.keys import TextKey
@@ -21,13 +21,35 @@ from services.errors import ConfigurationError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from services.settings import Settings
-
 Field = Literal["account", "organization", "end_user", "payment", "address", "network", "logit_bias", "event"]
 MINIMUM_KEY_BYTES: Final = 32
 KEY_FILE: Final = "hmac.key"
 _CACHED: Final = 1 << 16
 _CACHED_LENGTH: Final = 256
+
+
+class _Secret(Protocol):
+    def get_secret_value(self) -> str: ...
+
+
+class KeySettings(Protocol):
+    """What of the settings speaks of keys; the gateway library has a configuration of its own, with the same names."""
+
+    @property
+    def base_dir(self) -> Path:
+        """Where the key file is made where none is given."""
+
+    @property
+    def tenant(self) -> str:
+        """Part of every identifier."""
+
+    @property
+    def hmac_key(self) -> _Secret | None:
+        """The key itself."""
+
+    @property
+    def key_version(self) -> int:
+        """Goes with every event."""
 
 
 class Identity:
@@ -98,7 +120,7 @@ class Identity:
         return state.copy()
 
 
-def load_identity(settings: Settings) -> Identity:
+def load_identity(settings: KeySettings) -> Identity:
     """Take the key from the settings, else from ``base_dir/hmac.key``, which is made once for its owner only."""
     if settings.hmac_key is not None:
         key = settings.hmac_key.get_secret_value().encode()

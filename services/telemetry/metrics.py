@@ -57,6 +57,13 @@ METRICS: Final[tuple[Metric, ...]] = (
     Metric("stillwatch_gateway_events_total", "counter", ("format",), "Requests published by a gateway."),
     Metric("stillwatch_gateway_rejects_total", "counter", ("format", "reason"), "Records that are no request."),
     Metric("stillwatch_csp_reports_total", "counter", ("directive",), "Refusals by the content policy, as reported."),
+    Metric("stillwatch_gateway_dropped_total", "counter", ("why",), "Requests that no event tells of; wanted: 0."),
+    Metric(
+        "stillwatch_gateway_failures_total", "counter", ("where",), "Failures of the watching; no response saw one."
+    ),
+    Metric("stillwatch_gateway_spooled_total", "counter", (), "Events that waited on disk for Kafka."),
+    Metric("stillwatch_gateway_waiting", "gauge", ("place",), "Requests or events under way; bytes of the spool."),
+    Metric("stillwatch_gateway_enforced_total", "counter", ("action",), "Requests that a decision applied to."),
     Metric("stillwatch_http_request_seconds", "histogram", ("route", "method", "status"), "API latency.", _SECONDS),
 )
 

@@ -2,13 +2,41 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from services.settings import Settings
+    from pathlib import Path
 
 
-def client_config(settings: Settings, bootstrap_servers: str) -> dict[str, str | int | float | bool]:
+class _Secret(Protocol):
+    def get_secret_value(self) -> str: ...
+
+
+class KafkaSettings(Protocol):
+    """What of the settings speaks of Kafka; the gateway library has a configuration of its own, with the same names."""
+
+    @property
+    def kafka_security_protocol(self) -> str:
+        """PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL."""
+
+    @property
+    def kafka_sasl_mechanism(self) -> str | None:
+        """Unset: no login."""
+
+    @property
+    def kafka_sasl_username(self) -> str | None:
+        """The principal."""
+
+    @property
+    def kafka_sasl_password(self) -> _Secret | None:
+        """Its secret."""
+
+    @property
+    def kafka_ssl_ca(self) -> Path | None:
+        """Certificate authority of the brokers."""
+
+
+def client_config(settings: KafkaSettings, bootstrap_servers: str) -> dict[str, str | int | float | bool]:
     """Give librdkafka's connection settings."""
     config: dict[str, str | int | float | bool] = {
         "bootstrap.servers": bootstrap_servers,
@@ -27,7 +55,7 @@ def client_config(settings: Settings, bootstrap_servers: str) -> dict[str, str |
     return config
 
 
-def producer_config(settings: Settings, bootstrap_servers: str) -> dict[str, str | int | float | bool]:
+def producer_config(settings: KafkaSettings, bootstrap_servers: str) -> dict[str, str | int | float | bool]:
     """Add what makes a producer idempotent and put keys where Java and Faust put them."""
     return client_config(settings, bootstrap_servers) | {
         "partitioner": "murmur2_random",

@@ -1,0 +1,125 @@
+"""The publisher: one background thread that makes events of finished requests and sends them.
+
+Nothing that a response waits for happens here, and nothing here can break one: ``offer`` takes a lock for less than a
+microsecond and says no where the buffer is full. Text is held in memory only until its sketch is made.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from schemas.headers import cloud_event_headers
+from schemas.topics import REQUESTS
+from services.gateway.parsed import RejectedRecord
+from services.gateway.publishing.counts import DROPPED, EVENTS, FAILURES, REJECTS, WAITING, Counts
+from services.gateway.publishing.spool import Outgoing
+from services.gateway.sketching import EventMaker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from schemas.request_event import RequestEvent
+    from services.gateway.identity import Identity
+    from services.gateway.publishing.buffer import Work, WorkBuffer
+    from services.gateway.publishing.sending import Sender
+
+_IDLE_SECONDS: Final = 0.2
+_STOP_SECONDS: Final = 5.0
+_log = logging.getLogger("stillwatch.gateway")
+_encoder = msgspec.json.Encoder()
+
+
+class Publisher:
+    """Takes work from any thread. ``make_sender`` is called in the publisher's own thread, once."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        make_sender: Callable[[], Sender | None],
+        counts: Counts,
+        buffer: WorkBuffer,
+        source: str,
+    ) -> None:
+        self.counts = counts
+        self._identity = identity
+        self._make_sender = make_sender
+        self._buffer = buffer
+        self._source = source
+        self._stopping = threading.Event()
+        self._begun = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Begin; a second call does nothing. Call it in the process that serves: threads do not survive a fork."""
+        with self._begun:
+            if self._thread is not None:
+                return
+            self._thread = threading.Thread(target=self._run, name="stillwatch-publisher", daemon=True)
+            self._thread.start()
+            atexit.register(self.stop)
+
+    def offer(self, work: Work) -> bool:
+        """Take a finished request, or drop and count it at once where the buffer is full."""
+        if self._buffer.offer(work):
+            return True
+        self.counts.add(DROPPED, "buffer_full")
+        return False
+
+    def stop(self, seconds: float = _STOP_SECONDS) -> None:
+        """Publish or spool what waits, and end; gives up after some ``seconds`` of waiting for the broker."""
+        self._stopping.set()
+        self._buffer.wake()
+        if self._thread is not None and self._thread.is_alive():
+            self._thread.join(2 * seconds)
+        atexit.unregister(self.stop)
+
+    def _run(self) -> None:
+        maker = EventMaker(self._identity)
+        sender = self._make_sender()
+        while not self._stopping.is_set() or len(self._buffer):
+            work = self._buffer.take(0.0 if sender is not None and sender.busy else _IDLE_SECONDS)
+            if work is not None:
+                self._handle(work, maker, sender)
+                # Lets the threads that answer requests run before the next sketch begins.
+                time.sleep(0)
+            if sender is not None:
+                self._guarded(sender.turn)
+            self.counts.put(WAITING, "buffer", value=len(self._buffer))
+        if sender is not None:
+            self._guarded(lambda: sender.close(_STOP_SECONDS))
+
+    def _handle(self, work: Work, maker: EventMaker, sender: Sender | None) -> None:
+        try:
+            for made in work.events(maker):
+                if isinstance(made, RejectedRecord):
+                    self.counts.add(REJECTS, work.format, made.reason)
+                elif sender is None:
+                    self.counts.add(DROPPED, "no_kafka")
+                else:
+                    sender.send(self._record(made))
+                    self.counts.add(EVENTS, work.format)
+        except Exception as error:  # noqa: BLE001 - a request that cannot be read must not end the watch over all others
+            self._failed("events", error)
+
+    def _record(self, event: RequestEvent) -> Outgoing:
+        headers = cloud_event_headers(event.event_id, self._source, "request.v1", event.time_unix_ms)
+        kept = [(name, value) for name, value in headers if isinstance(value, bytes)]
+        return Outgoing(REQUESTS.name, event.account.encode("ascii"), _encoder.encode(event), kept)
+
+    def _guarded(self, act: Callable[[], None]) -> None:
+        try:
+            act()
+        except Exception as error:  # noqa: BLE001 - the thread must outlive a failure of the disk or the client library
+            self._failed("sending", error)
+            time.sleep(_IDLE_SECONDS)
+
+    def _failed(self, where: str, error: Exception) -> None:
+        self.counts.add(FAILURES, where)
+        # The class alone: an exception's words may quote a request.
+        _log.error("publisher.failed", extra={"where": where, "error": type(error).__name__})
