@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 from functools import cache
 from importlib.metadata import version
 from importlib.resources import files
@@ -11,6 +12,7 @@ import msgspec
 
 from detection.config import DetectionConfig
 from detection.detectors.reference import References
+from services.adapters import key_file
 from services.adapters.embedded import state
 from services.adapters.kafka.client import client_config, producer_config
 from services.errors import ConfigurationError
@@ -19,6 +21,7 @@ from services.settings import Settings
 if TYPE_CHECKING:
     from pathlib import Path
 
+CONSOLE_KEY_FILE = "console.key"
 ClientConfig = dict[str, str | int | float | bool]
 
 
@@ -53,6 +56,15 @@ def consumer_base(settings: Settings) -> ClientConfig:
 def producer_base(settings: Settings) -> ClientConfig:
     """Give the settings of an idempotent producer."""
     return producer_config(settings, bootstrap_servers(settings))
+
+
+def console_secret(settings: Settings, purpose: str) -> bytes:
+    """Derive 32 bytes for one purpose from the console's key: the setting, else a file made once in ``base_dir``."""
+    if settings.console_key is not None:
+        key = settings.console_key.get_secret_value().encode()
+    else:
+        key = key_file.read_or_make(settings.base_dir / CONSOLE_KEY_FILE)
+    return hmac.digest(key, f"stillwatch/{purpose}".encode(), "sha256")
 
 
 def load_detection_config(settings: Settings) -> DetectionConfig:

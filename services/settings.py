@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-_SECRETS = ("database_url", "hmac_key", "kafka_sasl_password")
+_SECRETS = ("database_url", "hmac_key", "kafka_sasl_password", "oidc_client_secret", "console_key")
 
 
 class Settings(BaseSettings):
@@ -70,8 +70,31 @@ class Settings(BaseSettings):
         description="A job stops when more than this share of at least 1,000 records is invalid.",
     )
 
-    api_host: str = Field(default="127.0.0.1", description="Loopback: the API has no login of its own yet.")
+    api_host: str = Field(default="127.0.0.1", description="Loopback: others reach it by a proxy that speaks TLS.")
     api_port: int = Field(default=8080, ge=0, le=65535, description="0 takes a free port.")
+    public_url: str | None = Field(
+        default=None, description="Where browsers find the API, as in https://watch.example. Unset: by its own address."
+    )
+    console_key: SecretStr | None = Field(
+        default=None, description="Keys the sign-in limiter and signs dossiers; 32 bytes. Unset: made once in base_dir."
+    )
+    session_idle_minutes: int = Field(
+        default=60, ge=1, description="A session ends after so long without a request: an hour covers a meeting."
+    )
+    session_hours: int = Field(default=12, ge=1, description="A session ends so long after it began: a working day.")
+    oidc_issuer: str | None = Field(
+        default=None, description="URL of an OpenID Connect provider. Unset: people sign in by password only."
+    )
+    oidc_client_id: str = Field(default="stillwatch", description="As the provider knows this product.")
+    oidc_client_secret: SecretStr | None = Field(
+        default=None, description="Unset: a public client, PKCE alone; or _FILE."
+    )
+    oidc_roles_claim: str = Field(
+        default="groups", description="The claim of the ID token that lists a person's groups."
+    )
+    oidc_roles: dict[str, list[str]] = Field(
+        default={}, description='JSON: which group gives which roles, as in {"soc": ["analyst"]}. Unset: none.'
+    )
     metrics_host: str = Field(default="127.0.0.1", description="Where /metrics, /livez and /readyz listen.")
     metrics_port: int = Field(default=0, ge=0, le=65535, description="0 takes a free port and logs it.")
 

@@ -25,7 +25,8 @@ ACTIONS: Final[dict[Severity, Action]] = {
     "high": "challenge",
     "critical": "block",
 }
-_CLEARING: Final = frozenset({"false_positive", "benign"})
+# A verdict that was taken back restricts nobody any more.
+_CLEARING: Final = frozenset({"false_positive", "benign", "withdrawn"})
 
 
 class Enforcement(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,8 +52,8 @@ def decide(
 ) -> list[Enforcement]:
     """Decide for every member of at least the policy's strength, by account.
 
-    A true positive restricts by severity, a question for verification never above a challenge; a false positive or a
-    benign verdict allows, which takes an earlier restriction back; other verdicts decide nothing.
+    A true positive restricts by severity, a question for verification never above a challenge; a false positive, a
+    benign verdict or one taken back allows, which ends an earlier restriction; other verdicts decide nothing.
     """
     if verdict != "true_positive" and verdict not in _CLEARING:
         return []

@@ -17,7 +17,7 @@ from sqlalchemy import select, text
 from schemas.entitlement import Entitlement
 from schemas.headers import text_headers
 from schemas.topics import ENTITLEMENTS
-from services.adapters.postgres import audit, outbox
+from services.adapters.postgres import audit, entitled, outbox
 from services.adapters.postgres.cursors import Order, read_page
 from services.adapters.postgres.moments import format_moment, to_unix_ms
 from services.adapters.postgres.tables import EntitlementRow
@@ -163,6 +163,8 @@ def _tell(
 ) -> None:
     """Write the act into the audit, and the entitlement as it stands into the outbox."""
     connection = session.connection()
+    # Before the audit, whose lock is every writer's.
+    entitled.refresh_subject(connection, row.tenant, row.subject, now)
     audit.append(
         connection,
         tenant=row.tenant,
