@@ -53,7 +53,7 @@ WORKERS: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
     ("decisions", ("-m", "stream_jobs.decisions"), (TOPICS,)),
     ("alert-sink", ("-m", "services.alert_sink"), (TOPICS, MIGRATE)),
     ("relay", ("-m", "services.alert_sink.relay"), (TOPICS, MIGRATE)),
-    (API, ("-m", "services.api"), (TOPICS, MIGRATE)),
+    (API, ("-m", "services.console"), (TOPICS, MIGRATE)),
 )
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import defer
 
+from services.adapters.postgres.queue import TO_DO
 from services.adapters.postgres.tables import AlertRevisionRow, AlertRow, LabelRow, MemberRow
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ _RATE: Final = text("""
 _AGES: Final = text("""
     SELECT severity, width_bucket(extract(epoch FROM :now - event_time), ARRAY[3600, 14400, 86400, 259200]) AS age,
            count(*) AS number
-      FROM alerts WHERE tenant = :tenant AND state IN ('open', 'claimed') GROUP BY 1, 2
+      FROM alerts WHERE tenant = :tenant AND state IN ('open', 'claimed', 'reopened') GROUP BY 1, 2
 """)
 _LATENCY: Final = text("""
     SELECT percentile_cont(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY extract(epoch FROM stored_at - updated_time))
@@ -97,7 +98,7 @@ def top_campaigns(session: Session, tenant: str, *, limit: int) -> Sequence[Aler
     """Give the campaigns to do of highest priority."""
     rows = (
         select(AlertRow)
-        .where(AlertRow.tenant == tenant, AlertRow.subject_kind == "campaign", AlertRow.state.in_(("open", "claimed")))
+        .where(AlertRow.tenant == tenant, AlertRow.subject_kind == "campaign", AlertRow.state.in_(TO_DO))
         .options(defer(AlertRow.record, raiseload=True), defer(AlertRow.payload, raiseload=True))
         .order_by(AlertRow.priority.desc(), AlertRow.alert_id.desc())
         .limit(limit)

@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
     from sqlalchemy.orm import Session
 
-Facet = Literal["state", "severity", "kind", "lane", "subject_kind", "detector", "family"]
+Facet = Literal["state", "severity", "kind", "lane", "subject_kind", "detector", "family", "assignee"]
 Sort = Literal["priority", "newest", "oldest"]
 FACETS: Final[tuple[Facet, ...]] = get_args(Facet)
 SORTS: Final[tuple[Sort, ...]] = get_args(Sort)
 # What "to do" means: nobody has judged these, and nobody has put them off.
-TO_DO: Final = ("open", "claimed")
+TO_DO: Final = ("open", "claimed", "reopened")
 _ORDERS: Final[Mapping[Sort, Order]] = {
     "priority": Order(AlertRow, "priority", "alert_id"),
     "newest": Order(AlertRow, "event_time", "alert_id"),
@@ -47,6 +47,7 @@ class QueueFilter:
     subject_kind: tuple[str, ...] = ()
     detector: tuple[str, ...] = ()
     family: tuple[str, ...] = ()
+    assignee: tuple[str, ...] = ()
     organisation: str | None = None
     account: str | None = None
 
@@ -83,7 +84,8 @@ def count_facets(session: Session, tenant: str, wanted: QueueFilter) -> Facets:
     ).all()
     counters: dict[Facet, Counter[str]] = {facet: Counter() for facet in FACETS}
     total = everything = 0
-    for *values, count in cube:
+    for *found, count in cube:
+        values = ["" if value is None else value for value in found]
         everything += count
         misses = [
             facet

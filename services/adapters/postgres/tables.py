@@ -68,7 +68,11 @@ class AlertRow(Base):
         Index(None, "tenant", "subject"),
         Index("ix_alerts_queue", "tenant", "event_time", "alert_id", postgresql_where=text(_OPEN)),
         # Facets are counted from the index alone; an organisation's alerts come in the queue's order.
-        Index("ix_alerts_facets", "tenant", "state", "severity", "kind", "lane", "subject_kind", "detector", "family"),
+        Index("ix_alerts_every_priority", "tenant", "priority", "alert_id"),
+        Index(
+            "ix_alerts_facets",
+            *("tenant", "state", "severity", "kind", "lane", "subject_kind", "detector", "family", "assignee"),
+        ),
         Index("ix_alerts_organisation", "tenant", "organisation", "priority", "alert_id"),
         Index("ix_alerts_priority", "tenant", "priority", "alert_id", postgresql_where=text(_QUEUE)),
         Index("ix_alerts_due", "tenant", "lease_until", postgresql_where=text("state = 'claimed'")),

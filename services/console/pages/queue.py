@@ -53,6 +53,9 @@ class QueueQuery(BaseModel):
     subject_kind: list[Word] = Field(default_factory=list, max_length=8)
     detector: list[Word] = Field(default_factory=list, max_length=8)
     family: list[Word] = Field(default_factory=list, max_length=8)
+    assignee: list[Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._@+-]{1,100}$")]] = Field(
+        default_factory=list, max_length=8
+    )
     organisation: Identifier | None = None
     account: Identifier | None = None
     sort: queue.Sort = "priority"
@@ -69,6 +72,7 @@ class QueueQuery(BaseModel):
             subject_kind=tuple(self.subject_kind),
             detector=tuple(self.detector),
             family=tuple(self.family),
+            assignee=tuple(self.assignee),
             organisation=self.organisation,
             account=self.account,
         )
