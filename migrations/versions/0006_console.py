@@ -18,7 +18,8 @@ MOMENT = sa.DateTime(timezone=True)
 BACK_FILL = """
 UPDATE alerts SET organisation = found.customer
   FROM (SELECT DISTINCT ON (tenant, alert_id) tenant, alert_id, customer
-          FROM (SELECT tenant, alert_id, customer, sum(requests) AS requests FROM campaign_members GROUP BY 1, 2, 3) AS each
+          FROM (SELECT tenant, alert_id, customer, sum(requests) AS requests
+                  FROM campaign_members GROUP BY 1, 2, 3) AS each
          ORDER BY tenant, alert_id, requests DESC, customer) AS found
  WHERE found.tenant = alerts.tenant AND found.alert_id = alerts.alert_id
 """

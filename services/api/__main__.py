@@ -71,9 +71,7 @@ def serve(
         # Behind a proxy the Host header is the proxy's business.
         allowed_hosts=LOOPBACK_NAMES if settings.api_host in LOOPBACK else None,
     )
-    app = create_app(
-        context, bootstrap.product_version(), pages_routers=pages_routers, pages_rules=pages_rules or {}
-    )
+    app = create_app(context, bootstrap.product_version(), pages_routers=pages_routers, pages_rules=pages_rules or {})
     if prepare is not None:
         prepare(app, context, settings)
     listener = _listen(settings)

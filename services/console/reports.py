@@ -34,6 +34,13 @@ async def take_report(request: Request, context: Context) -> Response:
     return Response(status_code=HTTPStatus.NO_CONTENT)
 
 
+@router.get("/console/reports")
+def count_reports(context: Context) -> dict[str, float]:
+    """Tell how many reports this process has taken."""
+    samples = (sample for metric in context.metrics.registry.collect() for sample in metric.samples)
+    return {"csp_reports": sum(each.value for each in samples if each.name == "stillwatch_csp_reports_total")}
+
+
 def _directive(body: bytes) -> str:
     try:
         told = msgspec.json.decode(body)["csp-report"]["effective-directive"]

@@ -16,6 +16,7 @@ RULES: Final[dict[str, Rule]] = {
     "GET /console/static/{name:path}": PUBLIC,
     # Browsers report what the content policy refused, without a session's cookie.
     "POST /csp-report": PUBLIC,
+    "GET /console/reports": may("audit.read"),
     "GET /queue": READ,
     "GET /queue/organisations": READ,
     "GET /queue/{alert_id}/members": READ,

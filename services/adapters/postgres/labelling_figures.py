@@ -42,7 +42,7 @@ _REVIEWS: Final = text("""
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """How two people agree who judged the same alerts apart. ``kappa`` (Cohen 1960) is None where chance explains all."""
+    """How two people agree who judged the same alerts apart. ``kappa`` (Cohen 1960) is None where chance is all."""
 
     reviewed: int
     agreed: int

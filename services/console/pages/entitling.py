@@ -86,9 +86,7 @@ async def propose(request: Request, context: Context) -> Response:
         reference=asked.reference,
         actor=viewer.name,
     )
-    return _try(
-        context, "proposed", lambda session: proposals.propose(session, viewer.tenant, grant, asked.alert, now)
-    )
+    return _try(context, "proposed", lambda session: proposals.propose(session, viewer.tenant, grant, asked.alert, now))
 
 
 @router.post("/entitlements/proposals/{proposal_id}/approve", response_model=None)

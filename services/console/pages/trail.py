@@ -68,5 +68,5 @@ def changes(before: dict[str, Any], after: dict[str, Any]) -> list[tuple[str, st
 
 
 def _text(value: Any) -> str:
-    text = "–" if value is None else str(value)
+    text = "nothing" if value is None else str(value)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
