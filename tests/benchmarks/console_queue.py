@@ -38,6 +38,7 @@ from services.console.state import ConsoleState
 from services.identity.people import add_user
 from services.identity.roles import ROLES
 from services.identity.sessions import open_session
+from services.identity.tokens import new_password
 from services.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -79,10 +80,12 @@ SEED: Final = text("""
            '48 customers with the same first 16 words act like one operator: hardly anyone repeats a prompt',
            moment, moment, moment, 200 + n % 5000, 1 + n % 300, '2026.11.1',
            CASE WHEN n % 5000 = 0 THEN 'rare' WHEN n % 3 = 0 THEN 'account-tail' ELSE 'directional-tail' END,
-           CASE WHEN n % 3 = 0 THEN '' ELSE (ARRAY['system','prefix_16','payment','network','configuration'])[1 + n % 5] END,
+           CASE WHEN n % 3 = 0 THEN ''
+                ELSE (ARRAY['system','prefix_16','payment','network','configuration'])[1 + n % 5] END,
            lpad(to_hex(53248 + n % 4000), 16, '0'), CASE WHEN n % 25 = 0 THEN 'ana' END,
            confidence * CASE severity WHEN 'critical' THEN 4 WHEN 'high' THEN 3 WHEN 'medium' THEN 2 ELSE 1 END,
-           convert_to(repeat('x', 1500), 'UTF8'), jsonb_build_object('contributions', '[]'::jsonb, 'findings', '[]'::jsonb)
+           convert_to(repeat('x', 1500), 'UTF8'),
+           jsonb_build_object('contributions', '[]'::jsonb, 'findings', '[]'::jsonb)
       FROM (SELECT n, (ARRAY['low','low','medium','medium','high','critical'])[1 + n % 6] AS severity,
                    0.5 + random() / 2 AS confidence, now() - n * interval '40 seconds' AS moment
               FROM generate_series(1, :alerts) AS n) AS made
@@ -114,9 +117,7 @@ def console(engine: Engine) -> Iterator[tuple[str, str]]:
     app = create_app(context, "0.0.0", pages_routers=ROUTERS, pages_rules=RULES)
     app.state.console = ConsoleState(context=context, pulse=Pulse(context), detection=DetectionConfig(), version="0")
     with Session(engine) as session, session.begin():
-        user = add_user(
-            session, TENANT, "ana", roles=ROLES, password="a-long-one-for-a-bench", by="bench", now=utc_now()
-        )
+        user = add_user(session, TENANT, "ana", roles=ROLES, password=new_password(), by="bench", now=utc_now())
         token = open_session(session, user, "password", utc_now()).token
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
@@ -138,7 +139,7 @@ def measure(url: str, token: str) -> None:
     with httpx.Client(base_url=url, cookies={COOKIE: token}, timeout=60) as client:
         for path in VIEWS.values():
             client.get(path).raise_for_status()
-        out(f"\n| view | p50 ms | p95 ms | worst ms | kB |\n| --- | --- | --- | --- | --- |\n")
+        out("\n| view | p50 ms | p95 ms | worst ms | kB |\n| --- | --- | --- | --- | --- |\n")
         for name, path in VIEWS.items():
             times = []
             size = 0
@@ -197,9 +198,10 @@ def vitals(url: str, token: str) -> None:
         )
         page.add_init_script(
             "globalThis.shifts = 0; globalThis.slow = [];"
-            "new PerformanceObserver(l => { for (const e of l.getEntries()) if (!e.hadRecentInput) shifts += e.value; })"
+            "const watch = (note) => new PerformanceObserver((list) => list.getEntries().forEach(note));"
+            "watch((entry) => { if (!entry.hadRecentInput) shifts += entry.value; })"
             ".observe({ type: 'layout-shift', buffered: true });"
-            "new PerformanceObserver(l => { for (const e of l.getEntries()) if (e.interactionId) slow.push(e.duration); })"
+            "watch((entry) => { if (entry.interactionId) slow.push(entry.duration); })"
             ".observe({ type: 'event', durationThreshold: 16, buffered: true });"
         )
         trace = Path(tempfile.mkdtemp()) / "trace.json"

@@ -1,4 +1,4 @@
-"""What analysts do, from the first sign-in to the audit, in one run of the real stack. In order: later ones build on it."""
+"""What analysts do, from the first sign-in to the audit, on the real stack. In order: later ones build on it."""
 
 from __future__ import annotations
 

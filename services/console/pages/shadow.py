@@ -17,9 +17,11 @@ from detection.config import DetectionConfig
 from services.adapters.postgres import insight, trials
 from services.api.context import Context  # noqa: TC001 - FastAPI reads annotations at run time
 from services.api.models import RecordId  # noqa: TC001 - as above
+from services.console.flash import told
 from services.console.rendering import render
 from services.console.state import state_of
 from services.console.viewer import viewer_of
+from services.errors import StillwatchError
 
 if TYPE_CHECKING:
     from services.adapters.postgres.trials import TrialRow
@@ -44,7 +46,7 @@ def show_trials(request: Request, context: Context) -> HTMLResponse:
         rows = trials.newest(session, viewer_of(request).tenant)
     config = state_of(request).detection
     knobs = [(path, label, unit, value_at(msgspec.to_builtins(config), path)) for path, label, unit in KNOBS]
-    return render(request, "shadow.html", trials=rows, knobs=knobs, config=config, told="")
+    return render(request, "shadow.html", trials=rows, knobs=knobs, config=config)
 
 
 @router.post("/shadow", response_model=None)
@@ -57,12 +59,12 @@ async def begin_trial(request: Request, context: Context) -> Response:
     try:
         for path, _, _ in KNOBS:
             old = value_at(built, path)
-            set_at(built, path, type(old)(str(form.get(path, old))))
+            set_at(built, path, type(old)(str(form[path])))
         built["version"] = str(form.get("version", "")).strip()[:60] or f"{built['version']}-candidate"
         msgspec.convert(built, DetectionConfig)
         days = min(max(float(str(form.get("days", "1"))), 0.04), 7.0)
-    except (ValueError, msgspec.ValidationError):
-        return RedirectResponse("/shadow?told=values", HTTPStatus.SEE_OTHER)
+    except (KeyError, ValueError, msgspec.ValidationError):
+        return RedirectResponse(told("/shadow", refused="form"), HTTPStatus.SEE_OTHER)
     now = context.now()
     with context.transaction() as session:
         trial_id = trials.begin(
@@ -107,8 +109,11 @@ def approve(
     """Take the candidate, as somebody who did not write it."""
     del csrf_token
     viewer = viewer_of(request)
-    with context.transaction() as session:
-        trials.approve(session, viewer.tenant, trial_id, actor=viewer.name, now=context.now())
+    try:
+        with context.transaction() as session:
+            trials.approve(session, viewer.tenant, trial_id, actor=viewer.name, now=context.now())
+    except StillwatchError as error:
+        return RedirectResponse(told(f"/shadow/{trial_id}", refused=type(error).__name__), HTTPStatus.SEE_OTHER)
     return RedirectResponse(f"/shadow/{trial_id}", HTTPStatus.SEE_OTHER)
 
 
