@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tests.browser.alerts import send_alerts
 
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 # Slow machines and slow renderers are no failures.
 PATIENCE_MS = 60_000
-START_SECONDS = 600.0
+START_SECONDS = 900.0
+expect.set_options(timeout=PATIENCE_MS)
 FLAGS = (
     "--no-sandbox",
     "--disable-gpu",

@@ -128,11 +128,13 @@ def test_an_act_is_undone_and_stays_on_record(ana: httpx.Client) -> None:
     assert again.headers["location"].startswith("/queue?refused=SupersededError")
 
 
-def test_next_claims_for_one_person_only(ana: httpx.Client, tom: httpx.Client) -> None:
-    places = {client.post("/queue/next").headers["location"].split("?")[0] for client in (ana, tom)}
-    assert len(places) == 2
-    held = next(place for place in places if "ana" in tom.get(place).text)
-    assert "refused=HeldError" in judge(tom, version_of(tom, held[8:]), alert_id=held[8:])
+def test_next_claims_for_one_person_only(url: str, engine: Engine, ana: httpx.Client, tom: httpx.Client) -> None:
+    places = [client.post("/queue/next").headers["location"].split("?")[0] for client in (ana, tom)]
+    assert places[0] != places[1]
+    held = places[0].removeprefix("/alerts/")
+    with client_of(url, session_of(engine, "acme", "eve", "analyst")) as eve:
+        assert "ana works on this alert" in eve.get(places[0]).text
+        assert "refused=HeldError" in judge(eve, version_of(eve, held), alert_id=held)
 
 
 def test_an_entitlement_takes_two_people(ana: httpx.Client, tom: httpx.Client) -> None:
