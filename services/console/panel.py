@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 
 from services.adapters.postgres import entitlements
 from services.adapters.postgres.lifecycle import acts
-from services.adapters.postgres.tables import LabelRow
+from services.adapters.postgres.tables import DecisionRow, LabelRow
 from services.console.wording import verdict_words
 from services.identity import people
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from services.console.viewer import Viewer
 
 REASONS: Final = 5
+DECISIONS: Final = 3
 _LONGEST_REASON: Final = 90
 WORDS: Final[dict[str, str]] = {
     "claim": "Claimed",
@@ -69,6 +70,7 @@ def read(session: Session, viewer: Viewer, found: AlertDetail) -> dict[str, Any]
         "standing": alert,
         "verdict": verdict,
         "entitled": now_entitled,
+        "enforced": enforced(session, viewer.tenant, alert.alert_id),
         "log": log(
             acts.list_acts(session, viewer.tenant, alert.alert_id),
             {row.label_id: row for row in found.labels},
@@ -78,6 +80,16 @@ def read(session: Session, viewer: Viewer, found: AlertDetail) -> dict[str, Any]
         "reasons": reasons(session, viewer),
         "people": [row.name for row in people.list_users(session, viewer.tenant) if row.disabled_at is None],
     }
+
+
+def enforced(session: Session, tenant: str, alert_id: str) -> Sequence[DecisionRow]:
+    """Give what is proposed or decided on the evidence of an alert, newest first."""
+    rows = select(DecisionRow).where(
+        DecisionRow.tenant == tenant,
+        DecisionRow.evidence_id == alert_id,
+        DecisionRow.state.in_(("proposed", "approved", "issued")),
+    )
+    return session.scalars(rows.order_by(DecisionRow.proposed_at.desc()).limit(DECISIONS)).all()
 
 
 def log(
