@@ -7,7 +7,7 @@ STAMP := .venv/.complete
 # A lock names hashes and never a host to fetch from.
 COMPILE := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --quiet
 
-.PHONY: help setup run test test-browser bench-console unit bench check format lock reset contracts docs secrets clean
+.PHONY: help setup run test test-browser bench-console unit bench check format vendor lock reset contracts docs secrets clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  \033[36m%-10s\033[0m %s\n", $$1, $$2}'
@@ -51,6 +51,9 @@ check: setup ## Lint, format, types, import contracts, dependencies.
 format: setup ## Mend what can be mended by a tool.
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
+
+vendor: setup ## Fetch the console's libraries anew from npm, at their pinned versions.
+	$(BIN)/python -m services.console.vendor
 
 lock: setup ## Resolve requirements.lock, and the image's share of it, anew from pyproject.toml.
 	$(BIN)/uv pip compile pyproject.toml --extra server --extra embedded --extra dev $(COMPILE) -o requirements.lock

@@ -149,7 +149,8 @@ def alike(session: Session, tenant: str, alert: AlertRow, *, limit: int) -> list
 
 def newest_verdicts(session: Session, tenant: str, alert_ids: Sequence[str] | None) -> dict[str, LabelRow]:
     """Give the verdict that stands on each of these alerts, or on every one."""
-    rows = select(LabelRow).where(LabelRow.tenant == tenant).order_by(LabelRow.labelled_at, LabelRow.label_id)
+    standing = (AlertRow.tenant == LabelRow.tenant) & (AlertRow.label_id == LabelRow.label_id)
+    rows = select(LabelRow).join(AlertRow, standing).where(LabelRow.tenant == tenant)
     if alert_ids is not None:
         rows = rows.where(LabelRow.alert_id.in_(alert_ids))
     return {row.alert_id: row for row in session.scalars(rows)}

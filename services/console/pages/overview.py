@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse, JSONResponse
 
-from services.adapters.postgres import insight, labelling_figures
+from services.adapters.postgres import insight
+from services.adapters.postgres.lifecycle import quality
 from services.api.context import Context  # noqa: TC001 - FastAPI reads annotations at run time
 from services.console.rendering import render
 from services.console.state import state_of
@@ -38,7 +39,7 @@ def show_overview(request: Request, context: Context) -> HTMLResponse:
         latency = insight.event_to_alert(session, viewer_of(request).tenant, since=now - DAY)
         campaigns = insight.top_campaigns(session, viewer_of(request).tenant, limit=TOP)
         rate = insight.alert_rate(session, viewer_of(request).tenant, since=now - DAY, step=STEP)
-        precision = labelling_figures.precision_by_detector(session, viewer_of(request).tenant, since=now - 30 * DAY)
+        precision = quality.measure(session, viewer_of(request).tenant, now - 30 * DAY).precision
     samples = state.flow.samples() if state.flow is not None else []
     rates = state.flow.rates() if state.flow is not None else []
     checks = {name: check() for name, check in context.checks.items()}

@@ -9,8 +9,8 @@ from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse, Response
 
 from detection.features.wording import because
-from services.adapters.postgres import alerts, labelling_figures
-from services.adapters.postgres.lifecycle import reviews
+from services.adapters.postgres import alerts
+from services.adapters.postgres.lifecycle import quality, reviews
 from services.api.context import Context  # noqa: TC001 - FastAPI reads annotations at run time
 from services.api.models import RecordId, describe_alert
 from services.console import evidence
@@ -35,17 +35,13 @@ def show_quality(request: Request, context: Context) -> HTMLResponse:
     viewer = viewer_of(request)
     since = context.now() - PERIOD
     with context.transaction() as session:
-        precision = labelling_figures.precision_by_detector(session, viewer.tenant, since=since)
-        latency = labelling_figures.label_latency(session, viewer.tenant, since=since)
-        agreement = labelling_figures.agreement(session, viewer.tenant, since=since)
+        measured = quality.measure(session, viewer.tenant, since)
         waiting = reviews.list_open(session, viewer.tenant, viewer.name)
         differing = reviews.list_disagreements(session, viewer.tenant)
     return render(
         request,
         "quality.html",
-        precision=precision,
-        latency=latency,
-        agreement=agreement,
+        measured=measured,
         waiting=len(waiting),
         differing=differing,
     )

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from services.adapters.postgres.labelling_figures import cohen, wilson
 from services.api.context import ApiContext
 from services.api.middleware import CONTENT_SECURITY_POLICY
 from services.console import vendor
@@ -202,13 +201,3 @@ def test_a_static_file_is_kept_only_under_its_hash(url: str) -> None:
 def test_vendored_files_are_those_that_were_fetched() -> None:
     assert vendor.problems(vendor.STATIC) == []
     assert vendor.problems(vendor.AXE) == []
-
-
-def test_figures_of_labels() -> None:
-    assert wilson(0, 0) == (0.0, 1.0)
-    low, high = wilson(8, 10)
-    assert (round(low, 3), round(high, 3)) == (0.490, 0.943)  # Newcombe's tables
-    # Cohen's own kind of example: observed .70, expected .50.
-    kappa = cohen({("a", "a"): 35, ("a", "b"): 15, ("b", "a"): 15, ("b", "b"): 35}).kappa
-    assert kappa == pytest.approx(0.4)
-    assert cohen({("a", "a"): 3}).kappa is None
