@@ -5,6 +5,8 @@ Every field tells its unit and why its default is what it is. ``version`` names 
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 
@@ -67,12 +69,22 @@ class IncidentPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 class DecisionPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a person's verdict does to the members of an alert."""
+    """What gateways are told about the members of an alert."""
 
     dry_run: bool = True  # Decisions are shown and not enforced until an operator says so.
+    automatic: Literal["observe", "throttle", "trim", "challenge", "block"] = "throttle"  # Above it a lead approves.
     minimum_strength: float = 0.7  # Below it a member is a lead for analysts, not for gateways.
+    minimum_confidence: float = 0.6  # Below it an alert is watched only.
+    escalate_ms: int = 21_600_000  # Six hours on a rung, and new evidence, before the next.
+    jitter_ms: int = 600_000  # A restriction takes effect up to ten minutes late, so that thresholds cannot be probed.
     restrict_ms: int = 604_800_000  # A week: a wrong restriction ends by itself.
     allow_ms: int = 2_592_000_000  # Thirty days: nobody is asked about the same traffic every week.
+    lapse_ms: int = 1_209_600_000  # Fourteen days after an entitlement's grace its holder is watched only: no cliff.
+    requests_per_minute: int = 6  # Of a throttled account: a person reads an answer in ten seconds.
+    concurrency: int = 1
+    shared_per_account: float = 0.25  # Requests an hour for each account; a worker makes one or two.
+    shared_floor: int = 10  # Requests an hour that are left to one account or a small group.
+    max_tokens: int = 512  # Of a trimmed answer: a conversation goes on, a corpus of long answers does not.
 
 
 class DetectionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -38,7 +38,7 @@ SENDERS: Final[dict[str, tuple[Topic, ...]]] = {
     "incidents": (topics.ALERTS, topics.INCIDENTS_STATE, topics.DEAD_LETTERS),
     "relay": (topics.LABELS, topics.DECISIONS, topics.ENTITLEMENTS),
     "learning": (topics.MODELS, topics.DEAD_LETTERS),
-    "decisions": (topics.DECISIONS, topics.DEAD_LETTERS),
+    "decisions": (topics.DEAD_LETTERS,),
 }
 RECEIVERS: Final[dict[str, tuple[Topic, ...]]] = {
     "normalise": (topics.RAW_LITELLM, topics.RAW_OPENAI),
@@ -47,7 +47,7 @@ RECEIVERS: Final[dict[str, tuple[Topic, ...]]] = {
     "incidents": (topics.FINDINGS, topics.ENTITLEMENTS, topics.ALERTS, topics.INCIDENTS_STATE),
     "sink": (topics.ALERTS,),
     "learning": (topics.LABELS, topics.ALERTS),
-    "decisions": (topics.ALERTS,),
+    "decisions": (topics.ALERTS, topics.LABELS),
     "gateway": (topics.DECISIONS,),
 }
 _BINARY: Final[dict[Topic, tuple[str, str]]] = {

@@ -60,7 +60,7 @@ _IDENTITY: Final[dict[type, Callable[[Any], tuple[str, str | int | None]]]] = {
     SourceClosed: lambda r: (f"{r.job}.{r.partition}.{r.hop}", None),
     Alert: lambda r: (f"{r.alert_id}.{r.revision}", r.updated_time),
     Label: lambda r: (r.label_id, r.labelled_at),
-    Decision: lambda r: (r.decision_id, r.decided_at),
+    Decision: lambda r: (r.decision_id, r.issued_at),
     Entitlement: lambda r: (f"{r.entitlement_id}.{_digest(r)}", None),
     ModelVersion: lambda r: (f"{r.model}.{r.version}", r.created_at),
     DeadLetter: lambda r: (f"{r.topic}.{r.partition}.{r.offset}", r.time_unix_ms),

@@ -12,14 +12,17 @@ import msgspec
 
 from detection.config import DetectionConfig
 from detection.detectors.reference import References
-from services.adapters import key_file
+from services.adapters import key_file, signatures
 from services.adapters.embedded import state
 from services.adapters.kafka.client import client_config, producer_config
+from services.adapters.signatures import Verifier
 from services.errors import ConfigurationError
 from services.settings import Settings
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from services.adapters.signatures import Signer
 
 CONSOLE_KEY_FILE = "console.key"
 ClientConfig = dict[str, str | int | float | bool]
@@ -56,6 +59,19 @@ def consumer_base(settings: Settings) -> ClientConfig:
 def producer_base(settings: Settings) -> ClientConfig:
     """Give the settings of an idempotent producer."""
     return producer_config(settings, bootstrap_servers(settings))
+
+
+def load_signer(settings: Settings) -> Signer:
+    """Give the issuer's private key: the setting, else a file of base_dir; raises ConfigurationError."""
+    secret = settings.decision_signing_key
+    return signatures.load_signer(settings.base_dir, None if secret is None else secret.get_secret_value())
+
+
+def load_verifier(settings: Settings) -> Verifier:
+    """Give what a gateway trusts: the public keys set, else those of this machine's issuer."""
+    if settings.decision_public_keys is None and settings.decision_signing_key is not None:
+        return Verifier([load_signer(settings).public], settings.tenant)
+    return signatures.load_verifier(settings.base_dir, settings.decision_public_keys, settings.tenant)
 
 
 def console_secret(settings: Settings, purpose: str) -> bytes:

@@ -13,7 +13,14 @@ from typing import Any, Literal
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-_SECRETS = ("database_url", "hmac_key", "kafka_sasl_password", "oidc_client_secret", "console_key")
+_SECRETS = (
+    "database_url",
+    "hmac_key",
+    "kafka_sasl_password",
+    "decision_signing_key",
+    "oidc_client_secret",
+    "console_key",
+)
 
 
 class Settings(BaseSettings):
@@ -57,6 +64,16 @@ class Settings(BaseSettings):
         default=None, description="Key of every identifier and sketch, 32 bytes or more. Unset: made once in base_dir."
     )
     key_version: int = Field(default=1, ge=0, le=65535, description="Goes with every event; raise it on rotation.")
+
+    decision_signing_key: SecretStr | None = Field(
+        default=None,
+        description="Ed25519 seed of the issuer of decisions, 64 hexadecimal digits. Unset: made once in base_dir.",
+    )
+    decision_public_keys: str | None = Field(
+        default=None,
+        description="What gateways trust: public keys in hexadecimal, commas between, several while a key is turned. "
+        "Unset: the key of this machine's own issuer.",
+    )
 
     checkpoint_seconds: float = Field(
         default=1.0, gt=0, description="Time between transactions of the stream workers: alerts wait for one."

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from river import base
 
-from detection.detectors.reference import LEVELS
+from detection.detectors.reference import LEVELS, Reference
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from detection.columns import Float64Array
-    from detection.detectors.reference import Direction, Reference
+    from detection.detectors.reference import Direction
 
 CAP_NATS: Final = 6.0  # Rarer than 1 in 400 counts as 1 in 400: a reference rarely knows more.
 IDLE_NATS: Final = 1.0  # Two in five honest values lie out this far; they are no evidence.
@@ -95,6 +95,15 @@ class DirectionalTail(base.AnomalyDetector):
 
     def __init__(self, reference: Reference) -> None:
         self.reference = reference
+
+    @classmethod
+    def _unit_test_params(cls) -> Iterator[dict[str, Any]]:
+        # River's checks make estimators without arguments, and a reference has no sensible default.
+        yield {
+            "reference": Reference(
+                names=("a",), directions=("high",), quantiles=(LEVELS,), counts=(400,), median=0.0, q95=2.0, count=400
+            )
+        }
 
     @property
     def spread(self) -> float:

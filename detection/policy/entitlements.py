@@ -23,6 +23,8 @@ class EntitlementLike(Protocol):
     def valid_from_unix_ms(self) -> int: ...  # noqa: D102 - Inclusive.
     @property
     def valid_until_unix_ms(self) -> int: ...  # noqa: D102 - Exclusive.
+    @property
+    def grace_ms(self) -> int: ...  # noqa: D102 - After the end, in which it still holds.
 
 
 class Validity(msgspec.Struct, frozen=True):
@@ -41,7 +43,7 @@ class Entitlements:
     def entitle(self, entitlement: EntitlementLike) -> None:
         """Add or replace one entitlement; one that ends before it begins is a withdrawal."""
         self.known.setdefault(entitlement.subject, {})[entitlement.entitlement_id] = Validity(
-            entitlement.valid_from_unix_ms, entitlement.valid_until_unix_ms
+            entitlement.valid_from_unix_ms, entitlement.valid_until_unix_ms + entitlement.grace_ms
         )
 
     def covers(self, ids: Iterable[str], time_ms: int) -> bool:

@@ -9,9 +9,9 @@ from services import bootstrap
 from services.adapters.clock import SystemClock
 from services.adapters.postgres import migrate
 from services.adapters.postgres.engine import create_engine
+from services.adapters.process import database_check, stop_on_signals
+from services.adapters.retry import Backoff, Stopped, keep_trying
 from services.alert_sink.batch import JOB
-from services.alert_sink.process import database_check, stop_on_signals
-from services.alert_sink.retry import Backoff, Stopped, keep_trying
 from services.alert_sink.sink import AlertSink, Options
 from services.telemetry.health import CheckResult, HealthServer
 from services.telemetry.logs import configure_logs, get_logger

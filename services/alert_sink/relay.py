@@ -21,8 +21,8 @@ from services.adapters.kafka.dead_letters import DeliveryError
 from services.adapters.postgres import migrate, outbox
 from services.adapters.postgres.engine import create_engine, describe
 from services.adapters.postgres.moments import EPOCH
-from services.alert_sink.process import database_check, stop_on_signals
-from services.alert_sink.retry import Backoff, Stopped, keep_trying
+from services.adapters.process import database_check, stop_on_signals
+from services.adapters.retry import Backoff, Stopped, keep_trying
 from services.telemetry.health import CheckResult, HealthServer
 from services.telemetry.logs import configure_logs, get_logger
 from services.telemetry.metrics import Metrics

@@ -21,9 +21,9 @@ from services.adapters.postgres.engine import describe
 from services.adapters.postgres.lifecycle.claims import sweep
 from services.adapters.postgres.moments import EPOCH
 from services.adapters.postgres.partitions import drop_expired, ensure_ahead
+from services.adapters.retry import Backoff, Stopped, keep_trying
 from services.alert_sink.batch import JOB, Batch, Place, sort_messages
 from services.alert_sink.records import Rejected
-from services.alert_sink.retry import Backoff, Stopped, keep_trying
 from services.errors import StillwatchError
 from services.telemetry.logs import get_logger
 

@@ -107,6 +107,13 @@ def post_entitlement(context: Context, caller: Caller, body: EntitlementRequest)
         valid_until=body.valid_until,
         reference=body.reference,
         actor=caller.actor,
+        owner=body.owner,
+        models=None if body.models is None else tuple(body.models),
+        daily_requests=body.daily_requests,
+        daily_tokens=body.daily_tokens,
+        total_requests=body.total_requests,
+        total_tokens=body.total_tokens,
+        grace_ms=body.grace_seconds * 1000,
     )
     with context.transaction() as session:
         return EntitlementAnswer.model_validate(entitlements.add_entitlement(session, caller.tenant, grant, now))

@@ -43,6 +43,7 @@ Words = Annotated[str, StringConstraints(min_length=1, max_length=2000, pattern=
 
 
 Name = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z_.:@+ -]{1,100}$")]
+Volume = Annotated[int, Field(ge=1, le=2**53 - 1)]
 
 
 class Answer(BaseModel):
@@ -224,6 +225,13 @@ class EntitlementAnswer(Answer):
     valid_from: datetime
     valid_until: datetime
     reference: str
+    owner: str
+    models: list[str] | None
+    daily_requests: int | None
+    daily_tokens: int | None
+    total_requests: int | None
+    total_tokens: int | None
+    grace_ms: int
     created_at: datetime
     created_by: str
     revoked_at: datetime | None
@@ -241,6 +249,19 @@ class EntitlementRequest(BaseModel):
     valid_from: Moment | None = None
     valid_until: Moment
     reference: Words
+    owner: Annotated[str, StringConstraints(max_length=256, pattern=r"^[^\x00]*$")] = Field(
+        default="", description="Who answers for it at your side."
+    )
+    models: list[Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[^\x00]*$")]] | None = Field(
+        default=None, max_length=100, description="Left out: every model."
+    )
+    daily_requests: Volume | None = None
+    daily_tokens: Volume | None = Field(default=None, description="Output tokens.")
+    total_requests: Volume | None = None
+    total_tokens: Volume | None = Field(default=None, description="Output tokens.")
+    grace_seconds: int = Field(
+        default=14 * 86_400, ge=0, le=90 * 86_400, description="After the end, in which it still holds."
+    )
 
 
 class IdentityAnswer(BaseModel):

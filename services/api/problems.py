@@ -13,6 +13,12 @@ from starlette.exceptions import HTTPException
 
 from services.adapters.postgres.alerts import UnknownAlertError
 from services.adapters.postgres.cursors import CursorError
+from services.adapters.postgres.decision_rows import UnknownDecisionError
+from services.adapters.postgres.decisions import (
+    NotInForceError,
+    NotProposedError,
+    OwnProposalError,
+)
 from services.adapters.postgres.engine import describe, is_transient
 from services.adapters.postgres.entitlements import EntitledAlreadyError, PeriodError, UnknownEntitlementError
 from services.adapters.postgres.labelling import UnknownLabelError
@@ -42,6 +48,10 @@ STATUS: Final[dict[type[StillwatchError], HTTPStatus]] = {
     UnknownAlertError: HTTPStatus.NOT_FOUND,
     UnknownLabelError: HTTPStatus.NOT_FOUND,
     UnknownEntitlementError: HTTPStatus.NOT_FOUND,
+    UnknownDecisionError: HTTPStatus.NOT_FOUND,
+    NotProposedError: HTTPStatus.CONFLICT,
+    NotInForceError: HTTPStatus.CONFLICT,
+    OwnProposalError: HTTPStatus.FORBIDDEN,
     CursorError: HTTPStatus.BAD_REQUEST,
     LostRaceError: HTTPStatus.PRECONDITION_FAILED,
     HeldError: HTTPStatus.CONFLICT,

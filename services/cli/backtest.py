@@ -1,4 +1,4 @@
-"""`stillwatch backtest | references build | evaluate`: the detector on recorded traffic, without Kafka."""
+"""`stillwatch backtest | references build`: the detector on recorded traffic, without Kafka."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from schemas.account_attributes import AccountAttributes
-from schemas.alert import decode_alert
 from schemas.request_event import RequestEvent
 from services import bootstrap
 from services.errors import ConfigurationError, StillwatchError
@@ -51,7 +50,6 @@ class NothingToTestError(StillwatchError):
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
     app.command("backtest")(backtest)
-    app.command("evaluate")(evaluate_alerts)
     references = typer.Typer(help="What honest traffic looks like: made on purpose, promoted by a person.")
     references.callback()(_references)
     references.command("build")(build)
@@ -155,27 +153,6 @@ def build(
     out.write_bytes(references.to_json())
     counts = {"events": events, "rejected": dict(sorted(rejects.items())), **_sizes(references)}
     _tell(counts, None, f"references {version} in {out}", as_json=as_json)
-
-
-def evaluate_alerts(
-    *,
-    alerts: Annotated[Path, typer.Option("--alerts", help="Alerts as JSON lines; all revisions say more.")],
-    truth: Annotated[Path, typer.Option("--truth", help="Who is who: JSON lines of account, campaign, recipe.")],
-    id_map: Annotated[Path, typer.Option("--id-map", help="From the truth's raw accounts to the product's ids.")],
-    days: Annotated[float, typer.Option("--days", min=0.01, help="Length of the traffic, for rates by the day.")],
-    as_json: JsonOption = False,
-) -> None:
-    """Hold alerts against a truth file.
-
-    Told: campaigns found, accounts named, honest accounts touched.
-    """
-    try:
-        raised = [decode_alert(line) for line in alerts.read_bytes().splitlines() if line]
-        ids: dict[str, str] = json.loads(id_map.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigurationError(f"the alerts or the id map cannot be read: {error}") from error
-    judged = evaluate(raised, read_truth(truth), ids, None, round(days * 86_400_000))
-    _tell({"alerts": judged.alerts}, judged, f"{len(raised)} revisions read", as_json=as_json)
 
 
 def _play(

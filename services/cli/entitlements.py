@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _DIGITS: Final = 16
+_DAY_MS: Final = 86_400_000
+Volume = Annotated[int | None, typer.Option("--daily-requests", min=1)]
 _FORMATS: Final = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
 
 
@@ -40,6 +42,15 @@ def add_entitlement(
     since: Annotated[datetime | None, typer.Option("--from", formats=_FORMATS, help="UTC; now when left out.")] = None,
     kind: Annotated[Literal["licence", "allowlist"], typer.Option("--kind")] = "licence",
     subject_kind: Annotated[Literal["account", "organization"], typer.Option("--subject-kind")] = "organization",
+    owner: Annotated[str, typer.Option("--owner", help="Who answers for it at your side.")] = "",
+    models: Annotated[
+        list[str] | None, typer.Option("--model", help="Once for each model; every model if none.")
+    ] = None,
+    daily_requests: Volume = None,
+    daily_tokens: Annotated[int | None, typer.Option("--daily-tokens", min=1, help="Output tokens.")] = None,
+    total_requests: Annotated[int | None, typer.Option("--total-requests", min=1)] = None,
+    total_tokens: Annotated[int | None, typer.Option("--total-tokens", min=1, help="Output tokens.")] = None,
+    grace_days: Annotated[int, typer.Option("--grace-days", min=0, max=90, help="It still holds after its end.")] = 14,
     as_json: AsJson = False,
 ) -> None:
     """Grant an entitlement; it goes to the topic `entitlements`."""
@@ -56,6 +67,13 @@ def add_entitlement(
         valid_until=until.replace(tzinfo=UTC),
         reference=reference,
         actor=actor,
+        owner=owner,
+        models=tuple(models) if models else None,
+        daily_requests=daily_requests,
+        daily_tokens=daily_tokens,
+        total_requests=total_requests,
+        total_tokens=total_tokens,
+        grace_ms=grace_days * _DAY_MS,
     )
     with open_session() as (session, tenant):
         rows = [EntitlementAnswer.model_validate(entitlements.add_entitlement(session, tenant, grant, now))]

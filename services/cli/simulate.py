@@ -23,20 +23,24 @@ from services.adapters.clock import SystemClock
 from services.adapters.kafka.producer import KafkaProducer
 from services.errors import ConfigurationError
 from services.gateway.accounts import to_attributes
-from services.gateway.formats import openai
+from services.gateway.formats import litellm, openai
 from services.gateway.identity import load_identity
 from services.gateway.sketching import EventMaker
 from services.simulator.corpus import Corpus
+from services.simulator.exchange import litellm_payload
 from services.simulator.pacing import pace
 from services.simulator.population import DAY_MS
 from services.simulator.scenarios import SCENARIOS, make_population
 from services.simulator.traffic import Traffic
+from services.simulator.world.build import ALL_CROWDS, START_MS, World, WorldOptions, choose_recipes, deal
+from services.simulator.world.stream import exchanges
 from services.telemetry.health import HealthServer
 from services.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from services.simulator.exchange import Exchange
     from services.simulator.population import Population
 
 _KAFKA: Final = "kafka"
@@ -44,6 +48,9 @@ _HOUR_MS: Final = 3_600_000
 _SHARED: Final = Path("../shared/data")
 _SOURCE: Final = "/simulator"
 _MANY_DAYS: Final = 36_500
+_WORLD_DAYS: Final = 3
+WORLD: Final = "world"
+_WORLD_STORY: Final = "honest archetypes, hard negatives and campaigns by recipe, to a file"
 
 
 def register(app: typer.Typer) -> None:
@@ -54,7 +61,11 @@ def register(app: typer.Typer) -> None:
 def simulate(
     *,
     scenario: Annotated[
-        str, typer.Option("--scenario", help="; ".join(f"{name}: {made.story}" for name, made in SCENARIOS.items()))
+        str,
+        typer.Option(
+            "--scenario",
+            help="; ".join(f"{name}: {made.story}" for name, made in SCENARIOS.items()) + f"; {WORLD}: {_WORLD_STORY}",
+        ),
     ] = "demo",
     to: Annotated[str, typer.Option("--to", help="kafka, or a file of JSON lines.")] = _KAFKA,
     rate: Annotated[
@@ -72,8 +83,20 @@ def simulate(
         typer.Option("--start-ms", help="First day's start, ms since the epoch. [default: it ends an hour ago]"),
     ] = None,
     format_name: Annotated[
-        Literal["openai", "events"], typer.Option("--format", help="Of a file: pairs with text, or events without.")
+        Literal["openai", "events", "litellm"],
+        typer.Option("--format", help="Of a file: pairs with text, events without, or (world) LiteLLM payloads."),
     ] = "openai",
+    honest: Annotated[int, typer.Option("--honest", min=20, help="World: honest accounts besides the crowds.")] = 1200,
+    lead_days: Annotated[int, typer.Option("--lead-days", min=0, help="World: days before the campaigns.")] = 0,
+    prevalence: Annotated[
+        float, typer.Option("--prevalence", min=0.0005, max=0.5, help="World: attackers' share of accounts, at most.")
+    ] = 0.05,
+    recipes: Annotated[
+        str, typer.Option("--recipes", help="World: comma-separated, `tuning`, `held-out`, or `none`. [default: all]")
+    ] = "",
+    crowds: Annotated[
+        str, typer.Option("--crowds", help="World: hard negatives, comma-separated, or `none`. [default: all]")
+    ] = "",
     truth: Annotated[Path | None, typer.Option("--truth", help="Write who is who: JSON lines.")] = None,
     accounts: Annotated[
         Path | None, typer.Option("--accounts", help="Write the account attributes: JSON lines.")
@@ -88,6 +111,20 @@ def simulate(
     To Kafka: the account attributes first, then past traffic as fast as --rate allows, then live traffic when it is
     due, until Ctrl-C. To a file: request and response pairs (or events), with --truth and --accounts beside it.
     """
+    if scenario == WORLD:
+        options = WorldOptions(
+            seed=seed,
+            start_ms=START_MS if start is None else start,
+            honest=honest,
+            days=days or _WORLD_DAYS,
+            lead_days=lead_days,
+            crowds=ALL_CROWDS if not crowds else tuple(name for name in crowds.split(",") if name != "none"),
+            shared=str(shared) if shared.is_dir() else "",
+        )
+        _simulate_world(options, recipes, prevalence, to, format_name, truth, accounts, as_json=as_json)
+        return
+    if format_name == "litellm":
+        raise ConfigurationError(f"{scenario} is not written as LiteLLM payloads", "Use --scenario world.")
     clock = SystemClock()
     live = to == _KAFKA
     wanted = days or (_MANY_DAYS if live else 2)
@@ -117,6 +154,57 @@ def simulate(
         raise typer.Exit(130)
 
 
+def _simulate_world(
+    options: WorldOptions,
+    recipes: str,
+    prevalence: float,
+    to: str,
+    format_name: str,
+    truth: Path | None,
+    accounts: Path | None,
+    *,
+    as_json: bool,
+) -> None:
+    if to == _KAFKA or format_name == "openai":
+        raise ConfigurationError("a world goes to a file", "Give --to FILE and --format litellm (or events).")
+    world = World(options)
+    family = recipes if recipes in {"tuning", "held-out"} else "all"
+    named = () if family != "all" else tuple(name for name in recipes.split(",") if name)
+    chosen = [] if recipes == "none" else choose_recipes(named, family)
+    # One file is one run: recipes that do not fit below the prevalence are left for another seed.
+    dealt = deal(chosen, len(world.honest.actors), prevalence, options.seed)[:1] or [[]]
+    blocks = [world.honest, *(world.campaign(recipe, size) for recipe, size in dealt[0])]
+    actors = [actor for block in blocks for actor in block.actors]
+    _write_lines(truth, (actor.truth() for actor in actors))
+    _write_lines(accounts, (actor.attributes() for actor in actors))
+    maker = EventMaker(load_identity(bootstrap.load_settings())) if format_name == "events" else None
+    counts = Sent()
+    with ExitStack() as stack:
+        file = _open(to, stack)
+        interrupted = _run(
+            _write_exchanges(exchanges(blocks, world.library), maker, file, counts), counts, quiet=as_json
+        )
+    sources = sorted({*world.library.sources, *world.traces.sources})
+    told = counts.as_json() | {"accounts": len(actors), "campaigns": [block.name for block in blocks[1:]]}
+    if as_json:
+        typer.echo(json.dumps(told | {"corpus": sources}))
+    else:
+        typer.echo(f"{counts.records:,} requests of {len(counts.senders):,} accounts sent to {to}")
+    if interrupted:
+        raise typer.Exit(130)
+
+
+def _write_exchanges(
+    made: Iterable[Exchange], maker: EventMaker | None, file: BinaryIO, counts: Sent
+) -> Iterator[None]:
+    for exchange in made:
+        payload = litellm_payload(exchange)
+        line = payload if maker is None else maker.to_event(litellm.parse(payload))
+        file.write(msgspec.json.encode(line) + b"\n")
+        counts.count(exchange.key, exchange.time_ms)
+        yield
+
+
 @dataclass(slots=True)
 class Sent:
     """What was sent so far."""
@@ -127,9 +215,13 @@ class Sent:
 
     def add(self, record: dict[str, Any]) -> None:
         """Count one record."""
+        self.count(record["api_key"], _time_ms(record))
+
+    def count(self, sender: str, time_ms: int) -> None:
+        """Count one request."""
         self.records += 1
-        self.senders[record["api_key"]] += 1
-        self.last_ms = _time_ms(record)
+        self.senders[sender] += 1
+        self.last_ms = time_ms
 
     def as_json(self) -> dict[str, Any]:
         """Give the counts as a JSON object."""

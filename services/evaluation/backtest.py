@@ -64,7 +64,10 @@ class Backtest:
 
     def tell(self, attributes: Sequence[AccountAttributes], entitlements: Sequence[Entitlement] = ()) -> None:
         """Take what is known of accounts and licences besides their requests."""
-        columns = attribute_columns(attributes)
+        self.tell_columns(attribute_columns(attributes), entitlements)
+
+    def tell_columns(self, columns: StructuredArray, entitlements: Sequence[Entitlement] = ()) -> None:
+        """Take ``ATTRIBUTES`` columns, as ``tell`` does."""
         owner = partitions_of(columns["account"], self._partitions)
         for partition in np.unique(owner).tolist():
             self.pipeline.attributes(partition, columns[owner == partition])
@@ -74,8 +77,11 @@ class Backtest:
     def run(self, events: Iterable[RequestEvent], chunk: int = CHUNK) -> Iterator[Alert]:
         """Play the events and give every revision of every alert, in the order in which they are raised."""
         remaining = iter(events)
-        while part := list(islice(remaining, chunk)):
-            columns = event_columns(part)
+        yield from self.play(event_columns(part) for part in iter(lambda: list(islice(remaining, chunk)), []))
+
+    def play(self, chunks: Iterable[StructuredArray]) -> Iterator[Alert]:
+        """Play events that are ``EVENT`` columns already, as ``run`` does."""
+        for columns in chunks:
             if self._watch is not None:
                 self._watch(columns)
             self._count(columns)

@@ -9,6 +9,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from services.evaluation.prequential import Result, VariantResult
     from services.evaluation.truth import Evaluation
 
 
@@ -36,3 +37,43 @@ def tell_evaluation(judged: Evaluation, console: Console) -> None:
     facts.add_row("false incidents", f"{judged.false_incidents} ({judged.false_incidents_per_day:.2f} a day)")
     facts.add_row("verification requests to honest customers", str(judged.false_verification_requests))
     console.print(facts)
+
+
+def tell_result(result: Result, console: Console) -> None:
+    """Print what was run, the figures of every variant, and recipes and crowds of the first one."""
+    seeds = ", ".join(map(str, result.seeds))
+    marked = " (for tuning)" if result.tuned_on else ""
+    console.print(
+        f"seeds {seeds}{marked}; {result.honest:,} honest accounts and crowds, {result.days} days of which "
+        f"{result.lead_days} lead; references {result.references}; "
+        f"{result.requests_per_cpu_second:,.0f} requests a CPU second"
+    )
+    names = result.variants[0].summary.__struct_fields__ if result.variants else ()
+    table = Table("figure", *(variant.name for variant in result.variants))
+    for name in names:
+        table.add_row(name.replace("_", " "), *(_plain(getattr(v.summary, name)) for v in result.variants))
+    console.print(table)
+    for variant in result.variants[:1]:
+        _tell_recipes(variant, console)
+        _tell_crowds(variant, console)
+
+
+def _tell_recipes(variant: VariantResult, console: Console) -> None:
+    table = Table("recipe", "found", "asked", "of", "covered", "hours", "requests", "share after", "precision")
+    for row in variant.recipes:
+        name = f"{row.recipe} *" if row.held_out else row.recipe
+        figures = (row.covered_share, row.hours_to_first, row.requests_to_first, row.share_after, row.precision)
+        table.add_row(name, str(row.found), str(row.asked), str(row.campaigns), *map(_plain, figures))
+    console.print(table)
+
+
+def _tell_crowds(variant: VariantResult, console: Console) -> None:
+    table = Table("honest crowd", "customers", "accused", "asked")
+    for row in variant.crowds:
+        if row.touched or row.asked:
+            table.add_row(row.crowd, *map(_plain, (row.customers, row.touched, row.asked)))
+    console.print(table)
+
+
+def _plain(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.4g}"

@@ -119,18 +119,17 @@ def evaluate(
     """
     known = {ids[row.account]: row for row in truth if row.account in ids}
     attackers = {account: row for account, row in known.items() if row.campaign}
-    named_at = _named_at(revisions)
+    told = named_at(revisions)
     final = {alert.alert_id: alert for alert in revisions}
     guilty = {key for key, alert in final.items() if _is_guilty(alert, attackers)}
     members: dict[str, set[str]] = defaultdict(set)
     for account, row in attackers.items():
         members[row.campaign or ""].add(account)
     results = [
-        _campaign(name, accounts, attackers, named_at, final, guilty, times)
-        for name, accounts in sorted(members.items())
+        _campaign(name, accounts, attackers, told, final, guilty, times) for name, accounts in sorted(members.items())
     ]
-    named = {account for per_alert in named_at.values() for account in per_alert}
-    caught = {account for key in guilty for account in named_at[key]} & attackers.keys()
+    named = {account for per_alert in told.values() for account in per_alert}
+    caught = {account for key in guilty for account in told[key]} & attackers.keys()
     touched = [known[account].recipe for account in named if account in known and account not in attackers]
     false = [final[key] for key in final if key not in guilty]
     accused = sum(alert.kind == "alert" for alert in false)
@@ -167,7 +166,7 @@ def _named(alert: Alert) -> dict[str, str]:
     }
 
 
-def _named_at(revisions: Sequence[Alert]) -> dict[str, dict[str, int]]:
+def named_at(revisions: Sequence[Alert]) -> dict[str, dict[str, int]]:
     """Give for each alert when it first named each account, ms: the time of the revision that did."""
     named: dict[str, dict[str, int]] = defaultdict(dict)
     complete = {alert.alert_id for alert in revisions if alert.revision == 1}
@@ -191,15 +190,15 @@ def _campaign(
     name: str,
     accounts: set[str],
     attackers: Mapping[str, Truth],
-    named_at: Mapping[str, Mapping[str, int]],
+    told: Mapping[str, Mapping[str, int]],
     final: Mapping[str, Alert],
     guilty: set[str],
     times: Mapping[int, Sequence[int]] | None,
 ) -> CampaignResult:
     least = min(_LEAST_FOUND, len(accounts))
-    finders = [key for key in guilty if len(accounts & named_at[key].keys()) >= least]
+    finders = [key for key in guilty if len(accounts & told[key].keys()) >= least]
     alerted = min((_ms(final[key].event_time) for key in finders), default=None)
-    named = {account for key in guilty for account in accounts & named_at[key].keys()}
+    named = {account for key in guilty for account in accounts & told[key].keys()}
     hours = before = after = None
     if times is not None:
         sent = sorted(time for account in accounts for time in times.get(int(account, 16), ()))

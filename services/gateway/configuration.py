@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _PREFIX: Final = "STILLWATCH_"
 _TRUE: Final = frozenset(("1", "true", "yes", "on"))
 _FALSE: Final = frozenset(("0", "false", "no", "off", ""))
-_SECRETS: Final = frozenset(("hmac_key", "kafka_sasl_password"))
+_SECRETS: Final = frozenset(("hmac_key", "kafka_sasl_password", "gateway_decisions_token"))
 
 
 class Secret:
@@ -80,6 +80,16 @@ class GatewayConfiguration:
     gateway_enforcer: str = _row(
         "", "module:function that makes the Enforcer; called with this configuration and the counts."
     )
+    decision_public_keys: str = _row(
+        "", "Public keys of the issuer of decisions, hexadecimal, commas between. Unset: this machine's own issuer's."
+    )
+    gateway_enforce: bool = _row(default=True, meaning="This gateway's own switch: false enforces no decision at all.")
+    gateway_decisions_url: str = _row(
+        "", "The API's /v1/decisions/stream for gateways without Kafka; unset: the topic."
+    )
+    gateway_decisions_token: Secret | None = _row(None, "Bearer token for that address; or _FILE.")
+    gateway_decision_headers: bool = _row(default=False, meaning="Show decisions in X-Stillwatch-Decision on answers.")
+    gateway_contact: str = _row("", "Named in refusals: where a developer can turn to.")
     gateway_fail_closed: bool = _row(
         default=False, meaning="Refuse with 503 where the enforcer fails; default: let pass and count."
     )

@@ -14,6 +14,7 @@ Permission: TypeAlias = Literal[
     "alerts.oversee",  # Take over another's claim, undo another's act, settle a disagreement.
     "entitlements.propose",
     "entitlements.approve",  # Never one's own proposal.
+    "decisions.read",  # The signed stream for gateways without Kafka.
     "decisions.propose",
     "decisions.approve",  # Never one's own proposal.
     "detection.configure",  # Candidate configurations and thresholds, in shadow.
@@ -25,7 +26,7 @@ Permission: TypeAlias = Literal[
 ROLES: Final[tuple[Role, ...]] = get_args(Role)
 PERMISSIONS: Final[tuple[Permission, ...]] = get_args(Permission)
 
-_READ: Final[frozenset[Permission]] = frozenset({"alerts.read"})
+_READ: Final[frozenset[Permission]] = frozenset({"alerts.read", "decisions.read"})
 _ACT: Final[frozenset[Permission]] = _READ | {"alerts.act", "entitlements.propose", "decisions.propose"}
 GRANTS: Final[dict[Role, frozenset[Permission]]] = {
     "viewer": _READ,

@@ -50,7 +50,7 @@ WORKERS: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
     ("incidents", ("-m", "stream_jobs.incidents"), (TOPICS,)),
     ("normalise", ("-m", "services.cli.main", "worker", "normalise"), (TOPICS,)),
     ("learning", ("-m", "stream_jobs.learning"), (TOPICS,)),
-    ("decisions", ("-m", "stream_jobs.decisions"), (TOPICS,)),
+    ("decisions", ("-m", "services.decisions"), (TOPICS, MIGRATE)),
     ("alert-sink", ("-m", "services.alert_sink"), (TOPICS, MIGRATE)),
     ("relay", ("-m", "services.alert_sink.relay"), (TOPICS, MIGRATE)),
     (API, ("-m", "services.console"), (TOPICS, MIGRATE)),

@@ -63,6 +63,18 @@ METRICS: Final[tuple[Metric, ...]] = (
     ),
     Metric("stillwatch_gateway_spooled_total", "counter", (), "Events that waited on disk for Kafka."),
     Metric("stillwatch_gateway_waiting", "gauge", ("place",), "Requests or events under way; bytes of the spool."),
+    Metric(
+        "stillwatch_gateway_rulings_total",
+        "counter",
+        ("action", "dry_run"),
+        "Requests that a decision spoke of, dry runs too.",
+    ),
+    Metric(
+        "stillwatch_gateway_decisions_total",
+        "counter",
+        ("outcome",),
+        "Decision records taken: applied, or the reason why not (docs/decisions.md).",
+    ),
     Metric("stillwatch_gateway_enforced_total", "counter", ("action",), "Requests that a decision applied to."),
     Metric("stillwatch_http_request_seconds", "histogram", ("route", "method", "status"), "API latency.", _SECONDS),
 )

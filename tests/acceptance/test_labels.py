@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 STRONG = 0.7  # The policy's least strength for a decision.
 pytestmark = [pytest.mark.acceptance, pytest.mark.slow, pytest.mark.timeout(600)]
 ACTOR, REASON = "ana@example.org", "Hundreds of fresh accounts that ask one after the other through one list."
+LEAD = "lee, lead"
 
 
 def _values(product: Product, topic: str) -> list[dict[str, Any]]:
@@ -54,6 +55,11 @@ def _assert_learned(product: Product) -> None:
     assert (version["stage"], version["trained_on"], version["positives"]) == ("shadow", 1, 1)
 
 
+def _proposals(product: Product, alert_id: str) -> list[dict[str, Any]]:
+    listed = product.json("decisions", "list", "--subject", alert_id)["items"]
+    return [row for row in listed if row["proposed_by"] == ACTOR]
+
+
 def _assert_decided(product: Product, alert_id: str, revision: int) -> None:
     labelled = [
         alert
@@ -62,9 +68,17 @@ def _assert_decided(product: Product, alert_id: str, revision: int) -> None:
     ]
     strong = {member["account"] for member in labelled[0]["members"] if member["strength"] >= STRONG}
     assert strong
-    wait_until(lambda: len(_values(product, "decisions")) >= len(strong), 60, f"{len(strong)} decisions are out")
-    decisions = _values(product, "decisions")
-    assert {decision["account"] for decision in decisions} == strong
-    assert {decision["alert_id"] for decision in decisions} == {alert_id}
-    assert all(decision["dry_run"] for decision in decisions)
-    tell(f"one label: 1 model in shadow, {len(decisions)} decisions in dry run")
+    wait_until(lambda: bool(_proposals(product, alert_id)), 60, "the verdict is a proposal")
+    (proposed,) = _proposals(product, alert_id)
+    assert proposed["accounts"] == len(strong)
+    product.run("decisions", "approve", proposed["decision_id"], "--actor", ACTOR, code=1)  # A verdict of one's own.
+    product.run("decisions", "approve", proposed["decision_id"], "--actor", LEAD)
+
+    def issued() -> list[dict[str, Any]]:
+        return [each for each in _values(product, "decisions") if each["decision_id"] == proposed["decision_id"]]
+
+    wait_until(lambda: bool(issued()), 60, "the decision is out")
+    (decision,) = issued()
+    assert set(decision["members"]) == strong
+    assert (decision["subject_kind"], decision["evidence_id"], decision["dry_run"]) == ("campaign", alert_id, True)
+    tell(f"one label: 1 model in shadow, a decision about {len(strong)} accounts in dry run")

@@ -1,4 +1,4 @@
-"""The other three workers as their commands start them, on a real broker: what goes in, what comes out, a kill -9."""
+"""The other two workers as their commands start them, on a real broker: what goes in, what comes out, a kill -9."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ import pytest
 
 from schemas.alert import decode_alert
 from schemas.dead_letter import DeadLetter
-from schemas.decision import Decision
 from schemas.label import Label
 from schemas.model_version import ModelVersion
 from schemas.request_event import RequestEvent
-from schemas.topics import ALERTS, DEAD_LETTERS, DECISIONS, LABELS, MODELS, RAW_LITELLM, REQUESTS
+from schemas.topics import ALERTS, DEAD_LETTERS, LABELS, MODELS, RAW_LITELLM, REQUESTS
 from services.gateway.identity import Identity
 from tests.stream_jobs.conftest import eventually
 from tests.stream_jobs.findings import findings_log, undisturbed
@@ -44,13 +43,12 @@ def label(number: int, on: Alert, verdict: str) -> bytes:
     )
 
 
-def test_labels_become_versions_and_decisions_once_each_also_after_kill_9(broker: Broker) -> None:
+def test_labels_become_versions_once_each_also_after_kill_9(broker: Broker) -> None:
     raised = [decode_alert(raw) for raw in undisturbed(findings_log(30, 2), 2).values()]
     broker.send(ALERTS, [(each.alert_id.encode(), msgspec.json.encode(each)) for each in raised])
     verdicts = ["true_positive", "false_positive", "benign"]
     labels = [label(number, each, verdicts[number % 3]) for number, each in enumerate(raised[:12])]
     learning = broker.start("-m", "stream_jobs.learning")
-    broker.start("-m", "stream_jobs.decisions")
     broker.send(LABELS, [(b"k", raw) for raw in labels[:6]])
     eventually(lambda: versions(broker)[-1:] == [6], what="six versions")
     learning.send_signal(signal.SIGKILL)
@@ -60,17 +58,9 @@ def test_labels_become_versions_and_decisions_once_each_also_after_kill_9(broker
     eventually(lambda: broker.committed("learning", LABELS) == 14, what="the learning job's commit")
     assert versions(broker)[-1] == 12
     assert versions(broker) == sorted(versions(broker))
-    eventually(lambda: broker.committed("decisions", LABELS) == 14, what="the decision job's commit")
-    keyed = [(key, msgspec.json.decode(raw or b"", type=Decision)) for key, raw in broker.read(DECISIONS)]
-    assert all(key == each.account.encode() for key, each in keyed)
-    decisions = [each for _, each in keyed]
-    assert {each.action for each in decisions} >= {"allow"}
-    assert {each.alert_id for each in decisions} == {each.alert_id for each in raised[:12]}
-    assert all(each.dry_run for each in decisions)
     letters = [msgspec.json.decode(raw or b"", type=DeadLetter) for _, raw in broker.read(DEAD_LETTERS)]
     assert {(each.job, each.offset, each.reason) for each in letters} == {
         ("learning", 13, "not_json"),
-        ("decisions", 13, "not_json"),
     }
 
 

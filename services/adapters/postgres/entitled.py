@@ -18,9 +18,10 @@ _REFRESH: Final = text("""
                    CASE WHEN bool_and(grant_of.ends IS NOT NULL) THEN min(grant_of.ends) END AS ends
               FROM campaign_members AS member
               LEFT JOIN LATERAL (
-                   SELECT max(valid_until) AS ends FROM entitlements AS held
+                   SELECT max(held.valid_until + held.grace_ms * interval '1 ms') AS ends FROM entitlements AS held
                     WHERE held.tenant = member.tenant AND held.subject IN (member.account, member.customer)
-                      AND held.revoked_at IS NULL AND held.valid_from <= :now AND held.valid_until > :now
+                      AND held.revoked_at IS NULL AND held.valid_from <= :now
+                      AND held.valid_until + held.grace_ms * interval '1 ms' > :now
                    ) AS grant_of ON true
              WHERE member.tenant = :tenant AND member.alert_id = ANY(CAST(:alerts AS text[]))
              GROUP BY member.alert_id) AS cover

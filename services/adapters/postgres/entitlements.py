@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
@@ -17,7 +17,7 @@ from sqlalchemy import select, text
 from schemas.entitlement import Entitlement
 from schemas.headers import text_headers
 from schemas.topics import ENTITLEMENTS
-from services.adapters.postgres import audit, entitled, outbox
+from services.adapters.postgres import audit, decisions, entitled, outbox
 from services.adapters.postgres.cursors import Order, read_page
 from services.adapters.postgres.moments import format_moment, to_unix_ms
 from services.adapters.postgres.tables import EntitlementRow
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from services.adapters.postgres.cursors import Page
 
+GRACE_MS: Final = 14 * 86_400_000  # A renewal that comes two weeks late ends nothing.
 _TURN: Final = text("SELECT pg_advisory_xact_lock(hashtextextended('entitlement/' || :tenant || '/' || :subject, 0))")
 
 
@@ -60,6 +61,13 @@ class Grant:
     valid_until: datetime
     reference: str
     actor: str
+    owner: str = ""
+    models: tuple[str, ...] | None = None
+    daily_requests: int | None = None
+    daily_tokens: int | None = None
+    total_requests: int | None = None
+    total_tokens: int | None = None
+    grace_ms: int = GRACE_MS
 
 
 def add_entitlement(session: Session, tenant: str, grant: Grant, now: datetime) -> EntitlementRow:
@@ -86,6 +94,13 @@ def add_entitlement(session: Session, tenant: str, grant: Grant, now: datetime) 
         valid_from=grant.valid_from.astimezone(UTC),
         valid_until=grant.valid_until.astimezone(UTC),
         reference=grant.reference,
+        owner=grant.owner,
+        models=None if grant.models is None else list(grant.models),
+        daily_requests=grant.daily_requests,
+        daily_tokens=grant.daily_tokens,
+        total_requests=grant.total_requests,
+        total_tokens=grant.total_tokens,
+        grace_ms=grant.grace_ms,
         created_at=now,
         created_by=grant.actor,
     )
@@ -147,6 +162,13 @@ def describe(row: EntitlementRow) -> dict[str, Any]:
         "valid_from": format_moment(row.valid_from),
         "valid_until": format_moment(row.valid_until),
         "reference": row.reference,
+        "owner": row.owner,
+        "models": row.models,
+        "daily_requests": row.daily_requests,
+        "daily_tokens": row.daily_tokens,
+        "total_requests": row.total_requests,
+        "total_tokens": row.total_tokens,
+        "grace_ms": row.grace_ms,
         "revoked_at": format_moment(row.revoked_at) if row.revoked_at is not None else None,
     }
 
@@ -165,6 +187,19 @@ def _tell(
     connection = session.connection()
     # Before the audit, whose lock is every writer's.
     entitled.refresh_subject(connection, row.tenant, row.subject, now)
+    kind: Literal["account", "organization"] = "account" if row.subject_kind == "account" else "organization"
+    decisions.allow_entitled(
+        session,
+        row.tenant,
+        kind=kind,
+        subject=row.subject,
+        entitlement_id=row.entitlement_id,
+        begin=row.valid_from,
+        end=row.valid_until + timedelta(milliseconds=row.grace_ms),
+        granted=row.revoked_at is None,
+        actor=actor,
+        now=now,
+    )
     audit.append(
         connection,
         tenant=row.tenant,
@@ -177,11 +212,12 @@ def _tell(
     )
     record = Entitlement(
         entitlement_id=row.entitlement_id,
-        subject_kind="account" if row.subject_kind == "account" else "organization",
+        subject_kind=kind,
         subject=row.subject,
         kind="licence" if row.kind == "licence" else "allowlist",
         valid_from_unix_ms=to_unix_ms(row.valid_from),
         valid_until_unix_ms=to_unix_ms(until),
+        grace_ms=row.grace_ms if row.revoked_at is None else 0,
     )
     outbox.append(
         connection,

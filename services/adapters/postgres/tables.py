@@ -50,6 +50,7 @@ class Base(DeclarativeBase):
         bytes: LargeBinary,
         datetime: DateTime(timezone=True),
         dict[str, Any]: JSONB,
+        list[Any]: JSONB,
     }
 
 
@@ -225,10 +226,62 @@ class EntitlementRow(Base):
     valid_from: Mapped[datetime]
     valid_until: Mapped[datetime]
     reference: Mapped[str]  # The contract or the ticket, in the operator's own words.
+    owner: Mapped[str] = mapped_column(server_default=text("''"))  # Who answers for it at the operator's.
+    models: Mapped[list[Any] | None]  # None: every model.
+    daily_requests: Mapped[int | None]
+    daily_tokens: Mapped[int | None]  # Output tokens; what is distilled is the answer.
+    total_requests: Mapped[int | None]
+    total_tokens: Mapped[int | None]
+    grace_ms: Mapped[int] = mapped_column(server_default=text("0"))  # After the end, in which it still holds.
     created_at: Mapped[datetime]
     created_by: Mapped[str]
     revoked_at: Mapped[datetime | None]
     revoked_by: Mapped[str | None]
+
+
+class DecisionRow(Base):
+    """One decision from proposal to record. ``record`` is the exact bytes that gateways have; a newer one supersedes.
+
+    ``sequence`` is given in the order of issue by one writer at a time, so that a reader who has seen one has seen all
+    before it. ``members`` holds pairs of account and customer.
+    """
+
+    __tablename__ = "decisions"
+    __table_args__ = (
+        CheckConstraint("subject_kind IN ('account', 'campaign', 'organization', 'tenant')", name="subject_kind"),
+        CheckConstraint("action IN ('allow', 'observe', 'throttle', 'trim', 'challenge', 'block')", name="action"),
+        CheckConstraint("state IN ('proposed', 'approved', 'issued', 'rejected', 'superseded')", name="state"),
+        CheckConstraint("state <> 'issued' OR record IS NOT NULL", name="issued"),
+        UniqueConstraint("tenant", "sequence"),
+        Index(None, "tenant", "subject_kind", "subject"),
+        Index(None, "tenant", "proposed_at", "decision_id"),
+        Index("ix_decisions_approved", "tenant", "decided_at", postgresql_where=text("state = 'approved'")),
+    )
+
+    tenant: Mapped[str] = mapped_column(primary_key=True)
+    decision_id: Mapped[str] = mapped_column(primary_key=True)
+    subject_kind: Mapped[str]
+    subject: Mapped[str]
+    members: Mapped[list[Any]]
+    action: Mapped[str]
+    reason_codes: Mapped[list[Any]]
+    evidence_id: Mapped[str]
+    digest: Mapped[str]  # Of the action and the members: what says the same is not said again.
+    state: Mapped[str]
+    dry_run: Mapped[bool]
+    lifetime_ms: Mapped[int]
+    proposed_at: Mapped[datetime]
+    proposed_by: Mapped[str]
+    reason: Mapped[str]  # A person's words; "" from the policy.
+    decided_at: Mapped[datetime | None]
+    decided_by: Mapped[str | None]
+    by_person: Mapped[bool]  # A person has asked for it, approved it or judged its alert.
+    sequence: Mapped[int | None]
+    issued_at: Mapped[datetime | None]
+    standing_since: Mapped[datetime | None]  # Since when its subject stands on this rung.
+    effective_at: Mapped[datetime | None]
+    expires_at: Mapped[datetime | None]
+    record: Mapped[bytes | None]
 
 
 class OutboxRow(Base):

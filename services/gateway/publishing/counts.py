@@ -13,6 +13,8 @@ FAILURES: Final = "stillwatch_gateway_failures_total"
 SPOOLED: Final = "stillwatch_gateway_spooled_total"
 WAITING: Final = "stillwatch_gateway_waiting"
 ENFORCED: Final = "stillwatch_gateway_enforced_total"
+RULINGS: Final = "stillwatch_gateway_rulings_total"
+DECISIONS: Final = "stillwatch_gateway_decisions_total"
 
 # Names, kinds and labels as ``services.telemetry.metrics.METRICS`` has them; a test compares.
 SHAPES: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
@@ -23,6 +25,8 @@ SHAPES: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     SPOOLED: ("counter", ()),
     WAITING: ("gauge", ("place",)),
     ENFORCED: ("counter", ("action",)),
+    RULINGS: ("counter", ("action", "dry_run")),
+    DECISIONS: ("counter", ("outcome",)),
 }
 
 

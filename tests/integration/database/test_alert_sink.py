@@ -19,7 +19,7 @@ from schemas.dead_letter import DeadLetter
 from schemas.topics import DEAD_LETTERS
 from services.adapters.clock import SystemClock
 from services.adapters.postgres.engine import create_engine
-from services.alert_sink.retry import Backoff
+from services.adapters.retry import Backoff
 from services.alert_sink.sink import AlertSink, Options, TooManyInvalidError
 from services.telemetry.metrics import Metrics
 from tests.integration.database.samples import make_alert

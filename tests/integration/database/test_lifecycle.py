@@ -31,6 +31,7 @@ from services.adapters.postgres.lifecycle.standing import (
     Tag,
     Wake,
 )
+from services.adapters.postgres.partitions import ensure_ahead
 from services.adapters.postgres.tables import AlertRow, AuditRow, LabelRow
 from tests.integration.database.samples import NOW, make_alert, store
 
@@ -67,6 +68,9 @@ def alert(engine: Engine, alert_id: str = ALERT) -> AlertRow:
 
 @pytest.fixture(autouse=True)
 def alerts(engine: Engine) -> None:
+    with engine.begin() as connection:
+        # A partition that is made under way would be waited for.
+        ensure_ahead(connection, NOW)
     store(engine, "acme", [make_alert(number, severity="low") for number in (2, 3)])
     store(engine, "acme", [make_alert(1, severity="critical")])
 
@@ -85,7 +89,7 @@ def test_next_gives_the_most_pressing_alert_and_each_to_one_person(engine: Engin
     for taker in takers:
         taker.start()
     for taker in takers:
-        taker.join(30)
+        taker.join(120)
     assert sorted(got) == [ALERT, make_alert(3).alert_id]
     with Session(engine) as session, session.begin():
         assert claims.claim_next(session, by("eva"), AlertFilter(severity="critical")) is None
@@ -281,7 +285,7 @@ def test_two_who_race_for_one_alert(engine: Engine) -> None:
     for racer in racers:
         racer.start()
     for racer in racers:
-        racer.join(30)
+        racer.join(120)
     assert sorted(outcomes) == ["told", "won"]
     with Session(engine) as session:
         assert len(session.scalars(select(LabelRow)).all()) == 1

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from schemas.alert import decode_alert
 from services import bootstrap
 from services.cli import backtest as command
-from services.cli import simulate
+from services.cli import evaluate, simulate
 from services.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ START_MS = 1_780_012_800_000
 app = typer.Typer()
 command.register(app)
 simulate.register(app)
+evaluate.register(app)
 
 
 def run(*arguments: object) -> dict[str, Any]:

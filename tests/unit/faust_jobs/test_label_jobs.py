@@ -1,4 +1,4 @@
-"""Learning and decisions on ports in memory: once for each label, rebuilt from the log, entitlements first."""
+"""Learning on ports in memory: once for each label, rebuilt from the log."""
 
 from __future__ import annotations
 
@@ -8,16 +8,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from detection.config import DecisionPolicy
 from detection.outcomes import Alert, Evidence, FindingReference, Member
 from schemas.alert import encode_alert
-from schemas.decision import Decision
-from schemas.entitlement import Entitlement
 from schemas.label import Label
 from schemas.model_version import ModelVersion
-from schemas.topics import ALERTS, DECISIONS, ENTITLEMENTS, LABELS, MODELS
+from schemas.topics import ALERTS, LABELS, MODELS
 from services.telemetry.metrics import Metrics
-from stream_jobs.decisions.job import DecisionsJob
 from stream_jobs.faust_host.memory import MemoryBroker, MemoryLine, memory_ports
 from stream_jobs.learning.job import LearningJob
 
@@ -107,16 +103,6 @@ class Desk:
             return job
 
         return asyncio.run(life())
-
-    def decide(self, policy: DecisionPolicy | None = None) -> list[Decision]:
-        async def life() -> None:
-            job = DecisionsJob(memory_ports(self.broker, self.line, self.metrics), policy or DecisionPolicy())
-            await job.open()
-            for record in self.broker.topics[LABELS.name]:
-                await job.handle(record)
-
-        asyncio.run(life())
-        return [msgspec.json.decode(raw, type=Decision) for raw in self.broker.values(DECISIONS)]
 
     def models(self) -> list[ModelVersion]:
         return [msgspec.json.decode(raw, type=ModelVersion) for raw in self.broker.values(MODELS)]
@@ -216,75 +202,3 @@ def test_labels_that_say_nothing_usable_go_to_the_dead_letters() -> None:
         ("schema", "not valid at $.labelled_at"),
     ]
     assert desk.line.finished == {(LABELS.name, 0): 4}
-
-
-def test_a_confirmed_alert_restricts_its_strong_members_in_a_dry_run() -> None:
-    desk = Desk()
-    desk.label(label(1, desk.raise_alert(alert(1))))
-    decisions = desk.decide()
-    assert [(each.account, each.action, each.dry_run) for each in decisions] == [
-        (member(1, 0).account, "block", True),
-        (member(2, 0).account, "block", True),
-    ]
-    first = decisions[0]
-    assert first.reason_codes == ["verdict.true_positive", "lane.pool", "severity.critical"]
-    assert (first.decided_at, first.expires_at) == (TIME, "2026-01-09T03:04:05.000Z")
-    assert [record.key for record in desk.broker.topics[DECISIONS.name]] == [
-        each.account.encode() for each in decisions
-    ]
-
-
-def test_the_revision_that_was_labelled_is_the_one_that_is_decided_on() -> None:
-    desk = Desk()
-    desk.raise_alert(alert(1))
-    desk.raise_alert(alert(1, revision=2, members=[member(1, 0.9), member(7, 0.95)]))
-    desk.label(label(1, alert(1)))
-    assert [each.account for each in desk.decide()] == [member(1, 0).account, member(2, 0).account]
-
-
-def test_redelivery_repeats_the_bytes() -> None:
-    desk = Desk()
-    desk.label(label(1, desk.raise_alert(alert(1))))
-    desk.decide()
-    desk.decide()
-    once = desk.broker.values(DECISIONS)
-    assert once[:2] == once[2:]
-
-
-def test_an_entitlement_wins_over_a_verdict() -> None:
-    desk = Desk()
-    desk.label(label(1, desk.raise_alert(alert(1))))
-    entitlement = Entitlement(
-        entitlement_id="e",
-        subject_kind="organization",
-        subject=member(2, 0).customer,
-        kind="licence",
-        valid_from_unix_ms=0,
-        valid_until_unix_ms=2**50,
-    )
-    desk.broker.append(ENTITLEMENTS.name, entitlement.subject.encode(), msgspec.json.encode(entitlement))
-    assert [(each.action, each.reason_codes[0]) for each in desk.decide()] == [
-        ("block", "verdict.true_positive"),
-        ("allow", "entitlement"),
-    ]
-
-
-@pytest.mark.parametrize("verdict", ["false_positive", "benign"])
-def test_a_cleared_alert_allows_its_members(verdict: str) -> None:
-    desk = Desk()
-    desk.label(label(1, desk.raise_alert(alert(1)), verdict))
-    assert [each.action for each in desk.decide()] == ["allow", "allow"]
-
-
-def test_an_undecided_verdict_decides_nothing_and_is_finished() -> None:
-    desk = Desk()
-    desk.label(label(1, desk.raise_alert(alert(1)), "insufficient_data"))
-    assert desk.decide() == []
-    assert desk.line.finished == {(LABELS.name, 0): 1}
-
-
-def test_a_question_for_verification_never_blocks() -> None:
-    desk = Desk()
-    desk.label(label(1, desk.raise_alert(alert(1, kind="verification_request"))))
-    assert {each.action for each in desk.decide(DecisionPolicy(dry_run=False))} == {"challenge"}
-    assert {each.dry_run for each in desk.decide(DecisionPolicy(dry_run=False))} == {False}

@@ -24,7 +24,14 @@ print(sorted({{name.partition(".")[0] for name in sys.modules}} & {{"services", 
 """
 
 
-@pytest.mark.parametrize("module", ["services.gateway.middleware", "services.gateway.publishing.starting"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "services.gateway.middleware",
+        "services.gateway.publishing.starting",
+        "services.gateway.enforcement",
+    ],
+)
 def test_it_imports_without_the_servers_libraries(module: str) -> None:
     program = PROGRAM.format(blocked=SERVER, module=module)
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)

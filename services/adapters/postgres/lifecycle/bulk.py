@@ -112,13 +112,12 @@ def take_back(engine: Engine, by: By, bulk_id: str) -> BulkRow:
     """Undo a bulk act, alert by alert; what has moved on since stays, and is told. Raises UnknownBulkError."""
     with Session(engine) as session:
         find(session, by.tenant, bulk_id)
-        made = dict(
-            session.execute(
-                select(ActRow.alert_id, ActRow.act_id).where(
-                    ActRow.tenant == by.tenant, ActRow.bulk_id == bulk_id, ActRow.undone_at.is_(None)
-                )
-            ).tuples()
+        rows = session.execute(
+            select(ActRow.alert_id, ActRow.act_id).where(
+                ActRow.tenant == by.tenant, ActRow.bulk_id == bulk_id, ActRow.undone_at.is_(None)
+            )
         )
+        made = {row.alert_id: row.act_id for row in rows}
 
     def one(session: Session, alert_id: str) -> None:
         undo.undo(session, by, made[alert_id])

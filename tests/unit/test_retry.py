@@ -11,7 +11,7 @@ from psycopg import errors
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from services.adapters.postgres.engine import describe, is_transient
-from services.alert_sink.retry import Backoff, Stopped, keep_trying
+from services.adapters.retry import Backoff, Stopped, keep_trying
 
 
 @pytest.mark.parametrize(

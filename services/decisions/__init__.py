@@ -1,0 +1,1 @@
+"""The issuer of decisions: alerts and verdicts to proposals, approved proposals to signed records."""

@@ -1,0 +1,66 @@
+"""``python -m services.decisions``: the issuer, until SIGTERM."""
+
+from __future__ import annotations
+
+from confluent_kafka import Consumer
+
+from schemas.topics import ALERTS
+from services import bootstrap
+from services.adapters.clock import SystemClock
+from services.adapters.postgres import migrate
+from services.adapters.postgres.engine import create_engine
+from services.adapters.process import database_check, stop_on_signals
+from services.adapters.retry import Backoff, Stopped, keep_trying
+from services.decisions.issuer import JOB, Issuer, Options
+from services.telemetry.health import CheckResult, HealthServer
+from services.telemetry.logs import configure_logs, get_logger
+from services.telemetry.metrics import Metrics
+
+
+def main() -> None:
+    """Run the issuer; returns when it was asked to stop."""
+    settings = bootstrap.load_settings()
+    configure_logs(JOB, settings.log_level, settings.log_format)
+    stop = stop_on_signals()
+    metrics = Metrics()
+    engine = create_engine(bootstrap.database_url(settings), process=JOB, pool_size=2)
+    consumer = Consumer(
+        bootstrap.consumer_base(settings)
+        | {
+            "group.id": f"{settings.tenant}.{JOB}",
+            "group.instance.id": f"{settings.tenant}.{JOB}.{settings.worker_index}",
+            "isolation.level": "read_committed",
+            "enable.auto.commit": False,
+            "auto.offset.reset": "earliest",
+            "session.timeout.ms": settings.session_timeout_ms,
+            # Longer than the retries' budget: a database that is away must not cost the assignment.
+            "max.poll.interval.ms": 900_000,
+            "fetch.message.max.bytes": ALERTS.maximum_bytes,
+            # Part of the time from an alert to the first request that is held back.
+            "fetch.wait.max.ms": 50,
+        }
+    )
+    policy = bootstrap.load_detection_config(settings).decisions
+    options = Options(tenant=settings.tenant, policy=policy)
+    issuer = Issuer(consumer, engine, bootstrap.load_signer(settings), metrics, SystemClock(), options, stop)
+
+    def assignment_check() -> CheckResult:
+        return CheckResult(ready=issuer.assigned, detail="assigned" if issuer.assigned else "no assignment yet")
+
+    checks = {"database": database_check(engine), "alerts": assignment_check}
+    health = HealthServer(metrics, checks, settings.metrics_host, settings.metrics_port).start()
+    get_logger().info("process.started", metrics_port=health.port)
+    try:
+        keep_trying(lambda: migrate.require_head(engine), stop, Backoff(), "schema")
+        issuer.run()
+    except Stopped:
+        pass
+    finally:
+        consumer.close()
+        health.stop()
+        engine.dispose()
+    get_logger().info("process.stopped")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""Follows the compacted topic ``decisions``: whole from its start, without a group, then as records come."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any, Final
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
+
+from schemas.topics import DECISIONS
+from services.gateway.publishing.counts import DECISIONS as TAKEN
+from services.gateway.publishing.counts import FAILURES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from services.adapters.clock import Clock
+    from services.gateway.enforcement.cache import DecisionCache
+    from services.gateway.publishing.counts import Counts
+
+FOLLOW_FAILURE: Final = "follow"
+_POLL_SECONDS: Final = 0.2
+_PRUNE_SECONDS: Final = 60.0
+_AGAIN_SECONDS: Final = 2.0
+
+
+class TopicFollower:
+    """A follower on Kafka; see ``Follower``. ``config`` is librdkafka's connection."""
+
+    def __init__(self, config: Mapping[str, Any], cache: DecisionCache, counts: Counts, clock: Clock) -> None:
+        self._config = {
+            **config,
+            # Without a group; the client library wants the name all the same.
+            "group.id": "stillwatch-gateway-decisions",
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "isolation.level": "read_committed",
+            "enable.partition.eof": True,
+            "fetch.wait.max.ms": 50,
+            "fetch.message.max.bytes": DECISIONS.maximum_bytes,
+        }
+        self._cache = cache
+        self._counts = counts
+        self._clock = clock
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._unread: set[int] | None = None
+
+    @property
+    def loaded(self) -> bool:
+        """Whether every partition has been read to the end that it had once."""
+        return self._unread is not None and not self._unread
+
+    def start(self) -> None:
+        """Begin in a thread."""
+        self._thread = threading.Thread(target=self._run, name="stillwatch-decisions", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(10)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            consumer = Consumer(self._config)
+            try:
+                self._follow(consumer)
+            except KafkaException:
+                # What is known stays in force until it ends; the topic is read again from its start, which changes
+                # nothing that is known.
+                self._counts.add(FAILURES, FOLLOW_FAILURE)
+                self._stop.wait(_AGAIN_SECONDS)
+            finally:
+                consumer.close()
+
+    def _follow(self, consumer: Consumer) -> None:
+        found = consumer.list_topics(DECISIONS.name, timeout=10).topics[DECISIONS.name]
+        if found.error is not None:
+            raise KafkaException(found.error)
+        if self._unread is None:
+            self._unread = set(found.partitions)
+        consumer.assign([TopicPartition(DECISIONS.name, place, OFFSET_BEGINNING) for place in found.partitions])
+        prune_at = self._clock.monotonic() + _PRUNE_SECONDS
+        while not self._stop.is_set():
+            for message in consumer.consume(500, _POLL_SECONDS):
+                self._take(message)
+            if self._clock.monotonic() >= prune_at:
+                self._cache.prune(self._clock.now_ms())
+                prune_at = self._clock.monotonic() + _PRUNE_SECONDS
+
+    def _take(self, message: Any) -> None:
+        error = message.error()
+        if error is not None:
+            if error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 - the library's own name for it
+                raise KafkaException(error)
+            if self._unread:
+                self._unread.discard(message.partition())
+            return
+        value = message.value()
+        # A tombstone is not signed: it frees nobody.
+        outcome = "tombstone" if value is None else self._cache.take(value, self._clock.now_ms())
+        self._counts.add(TAKEN, outcome)
