@@ -41,6 +41,7 @@ REFUSED: Final[dict[str, str]] = {
     "NotYoursError": "Another person did this; they can undo it, or a lead.",
     "UnknownActError": "There is no such act.",
     "OwnProposalError": "Who proposes never approves. Ask another lead.",
+    "SamePersonError": "Who proposes never approves. Ask another lead.",
     "UnknownProposalError": "This proposal was decided already.",
     "EntitledAlreadyError": "The subject has an entitlement that has not ended. Revoke that one first.",
     "PeriodError": "The period is empty or has ended.",

@@ -57,7 +57,7 @@ class UnknownProposalError(StillwatchError):
     hint = "Look at the list again."
 
 
-class OwnProposalError(StillwatchError):
+class SamePersonError(StillwatchError):
     """Who proposes an entitlement never grants it."""
 
     hint = "Ask another lead."
@@ -103,11 +103,11 @@ def pending(session: Session, tenant: str) -> Sequence[ProposalRow]:
 def approve(session: Session, tenant: str, proposal_id: str, *, actor: str, now: datetime) -> str:
     """Grant what another person proposed; gives the entitlement's id.
 
-    Raises UnknownProposalError, OwnProposalError, EntitledAlreadyError or PeriodError.
+    Raises UnknownProposalError, SamePersonError, EntitledAlreadyError or PeriodError.
     """
     row = _open(session, tenant, proposal_id)
     if row.proposed_by == actor:
-        raise OwnProposalError("this is your own proposal")
+        raise SamePersonError("this is your own proposal")
     grant = entitlements.Grant(
         subject_kind="account" if row.subject_kind == "account" else "organization",
         subject=row.subject,

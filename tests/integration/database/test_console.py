@@ -148,7 +148,7 @@ def test_an_entitlement_takes_two_people(ana: httpx.Client, tom: httpx.Client) -
     found = re.search(r"/entitlements/proposals/(\w+)/", ana.get("/entitlements").text)
     assert found
     place = f"/entitlements/proposals/{found[1]}/approve"
-    assert "refused=OwnProposalError" in ana.post(place).headers["location"]
+    assert "refused=SamePersonError" in ana.post(place).headers["location"]
     assert "done=approved" in tom.post(place).headers["location"]
     assert "refused=UnknownProposalError" in tom.post(place).headers["location"]
     assert "contract 9" in ana.get(f"/alerts/{ALERT}").text
