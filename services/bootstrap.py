@@ -12,10 +12,10 @@ import msgspec
 
 from detection.config import DetectionConfig
 from detection.detectors.reference import References
-from services.adapters import key_file, signatures
+from services.adapters import signatures
 from services.adapters.embedded import state
 from services.adapters.kafka.client import client_config, producer_config
-from services.adapters.signatures import Verifier
+from services.adapters.signatures import Verifier, own_secret
 from services.errors import ConfigurationError
 from services.settings import Settings
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from services.adapters.signatures import Signer
 
-CONSOLE_KEY_FILE = "console.key"
 ClientConfig = dict[str, str | int | float | bool]
 
 
@@ -79,8 +78,15 @@ def console_secret(settings: Settings, purpose: str) -> bytes:
     if settings.console_key is not None:
         key = settings.console_key.get_secret_value().encode()
     else:
-        key = key_file.read_or_make(settings.base_dir / CONSOLE_KEY_FILE)
+        key = own_secret(settings.base_dir / "console.key").encode()
     return hmac.digest(key, f"stillwatch/{purpose}".encode(), "sha256")
+
+
+def webhook_master(settings: Settings) -> bytes:
+    """Give the key that webhooks' secrets are derived from: the setting, else a file of base_dir, made once."""
+    if settings.webhook_key is not None:
+        return settings.webhook_key.get_secret_value().encode()
+    return own_secret(settings.base_dir / "webhook.key").encode()
 
 
 def load_detection_config(settings: Settings) -> DetectionConfig:

@@ -18,6 +18,7 @@ _SECRETS = (
     "hmac_key",
     "kafka_sasl_password",
     "decision_signing_key",
+    "webhook_key",
     "oidc_client_secret",
     "console_key",
 )
@@ -75,10 +76,26 @@ class Settings(BaseSettings):
         "Unset: the key of this machine's own issuer.",
     )
 
+    webhook_key: SecretStr | None = Field(
+        default=None,
+        description="Master key of the webhooks' secrets, 32 bytes or more. Unset: made once in base_dir.",
+    )
+    webhook_private_targets: bool = Field(
+        default=False, description="Let webhooks go to http and to private or loopback addresses: for tests and labs."
+    )
+    public_url: str = Field(
+        default="", description="Where browsers reach the console, as in https://watch.example; links begin with it."
+    )
+
     checkpoint_seconds: float = Field(
         default=1.0, gt=0, description="Time between transactions of the stream workers: alerts wait for one."
     )
     worker_index: int = Field(default=0, ge=0, description="Stable and unique in a job: part of transactional.id.")
+    stuck_seconds: float = Field(
+        default=120.0,
+        ge=0,
+        description="A stream worker whose loop stands still this long ends, with a flight record; 0 never.",
+    )
     session_timeout_ms: int = Field(default=10_000, description="A dead worker's partitions move after this long.")
     dead_letter_ratio: float = Field(
         default=0.5,
@@ -89,9 +106,6 @@ class Settings(BaseSettings):
 
     api_host: str = Field(default="127.0.0.1", description="Loopback: others reach it by a proxy that speaks TLS.")
     api_port: int = Field(default=8080, ge=0, le=65535, description="0 takes a free port.")
-    public_url: str | None = Field(
-        default=None, description="Where browsers find the API, as in https://watch.example. Unset: by its own address."
-    )
     console_key: SecretStr | None = Field(
         default=None, description="Keys the sign-in limiter and signs dossiers; 32 bytes. Unset: made once in base_dir."
     )

@@ -66,7 +66,7 @@ def serve(
         bounds=Limits(
             idle=timedelta(minutes=settings.session_idle_minutes), absolute=timedelta(hours=settings.session_hours)
         ),
-        public_url=settings.public_url,
+        public_url=settings.public_url or None,
         provider=_provider(settings),
         # Behind a proxy the Host header is the proxy's business.
         allowed_hosts=LOOPBACK_NAMES if settings.api_host in LOOPBACK else None,

@@ -30,9 +30,10 @@ POSTGRES_PORT = 5432
 API_PORT = 8080
 FIRST_METRICS_PORT = 9101
 # The first start fetches 45 MB of jars, by whatever connection there is.
-KAFKA_START = RestartPolicy(start_timeout=600.0)
+# A store that is busy may answer late; to kill it costs everybody a recovery.
+KAFKA_START = RestartPolicy(start_timeout=600.0, hang_timeout=300.0)
 # Recovery after a crash replays the log before the first login.
-POSTGRES_START = RestartPolicy(start_timeout=300.0)
+POSTGRES_START = RestartPolicy(start_timeout=300.0, hang_timeout=300.0)
 # Workers load their state from the changelog before they say ready.
 WORKER_START = RestartPolicy(start_timeout=300.0)
 TASK = RestartPolicy(first_delay=1.0, max_attempts=5, start_timeout=120.0)
@@ -51,6 +52,7 @@ WORKERS: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
     ("normalise", ("-m", "services.cli.main", "worker", "normalise"), (TOPICS,)),
     ("learning", ("-m", "stream_jobs.learning"), (TOPICS,)),
     ("decisions", ("-m", "services.decisions"), (TOPICS, MIGRATE)),
+    ("subscribers", ("-m", "services.subscribers"), (TOPICS, MIGRATE)),
     ("alert-sink", ("-m", "services.alert_sink"), (TOPICS, MIGRATE)),
     ("relay", ("-m", "services.alert_sink.relay"), (TOPICS, MIGRATE)),
     (API, ("-m", "services.console"), (TOPICS, MIGRATE)),

@@ -31,13 +31,28 @@ METRICS: Final[tuple[Metric, ...]] = (
     Metric("stillwatch_consumer_lag", "gauge", ("job", "topic", "partition"), "Records not yet applied."),
     Metric("stillwatch_events_total", "counter", ("job",), "Records applied."),
     Metric("stillwatch_late_events_total", "counter", ("job",), "Events after their hop; counted in the open one."),
+    Metric(
+        "stillwatch_clamped_events_total",
+        "counter",
+        ("job",),
+        "Dead letters whose event time is too far from the broker's append time.",
+    ),
     Metric("stillwatch_dead_letters_total", "counter", ("job", "reason"), "Records sent to the dead letters."),
     Metric("stillwatch_closed_hop_time_seconds", "gauge", ("job", "partition"), "Event time of the last closed hop."),
+    Metric(
+        "stillwatch_pane_delay_seconds",
+        "gauge",
+        ("job", "partition"),
+        "Wall time since the end of the last closed hop; a hop and the lateness at most while traffic is live.",
+    ),
     Metric("stillwatch_watermark_holder", "gauge", ("job", "source"), "1 for the source that holds the time back."),
     Metric("stillwatch_state_rows", "gauge", ("job", "partition"), "Rows in memory."),
     Metric("stillwatch_state_evictions_total", "counter", ("job",), "Rows dropped by age or by a bound."),
     Metric("stillwatch_checkpoint_seconds", "histogram", ("job",), "Time of one checkpoint transaction.", _SECONDS),
     Metric("stillwatch_checkpoint_rows_total", "counter", ("job",), "State rows written."),
+    Metric("stillwatch_rebalances_total", "counter", ("job", "kind"), "Changes of the assignment: assigned, revoked."),
+    Metric("stillwatch_recovery_seconds", "histogram", ("job",), "From an assignment to its first record.", _SECONDS),
+    Metric("stillwatch_loop_age_seconds", "gauge", ("job",), "Time since the worker's loop moved, or waited well."),
     Metric("stillwatch_stage_cpu_seconds_total", "counter", ("job", "stage"), "CPU time by stage of the loop."),
     Metric("stillwatch_findings_total", "counter", ("lane", "detector"), "Findings sent."),
     Metric("stillwatch_alerts_total", "counter", ("detector", "severity"), "Alert revisions raised."),
@@ -76,6 +91,9 @@ METRICS: Final[tuple[Metric, ...]] = (
         "Decision records taken: applied, or the reason why not (docs/decisions.md).",
     ),
     Metric("stillwatch_gateway_enforced_total", "counter", ("action",), "Requests that a decision applied to."),
+    Metric(
+        "stillwatch_webhook_deliveries_total", "counter", ("outcome",), "Tries of webhooks: delivered, pending, failed."
+    ),
     Metric("stillwatch_http_request_seconds", "histogram", ("route", "method", "status"), "API latency.", _SECONDS),
 )
 

@@ -52,7 +52,7 @@ def test_up_check_down_and_up_again(empty: Engine) -> None:
 
 def test_every_step_down_is_followed_by_a_step_up(empty: Engine) -> None:
     migrate.upgrade(empty)
-    for revision in ("0005", "0004", "0003", "0002", "0001"):
+    for revision in ("0006", "0005", "0004", "0003", "0002", "0001"):
         migrate.downgrade(empty, revision)
         assert migrate.upgrade(empty, "head") == migrate.head_revision()
 
