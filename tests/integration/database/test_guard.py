@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.integration
 ALL_RULES = {**RULES, **PAGES}
-# Signing out ends the session that asks on; the stream of live figures has no end.
-ENDLESS = {"POST /signout", "GET /console/events"}
+# Signing out ends the session that asks on; the streams have no end.
+ENDLESS = {"POST /signout", "GET /console/events", "GET /v1/decisions/stream"}
 GUARDED = sorted(key for key, rule in ALL_RULES.items() if not rule.public and key not in ENDLESS)
 ALERT = make_alert(1)
 REFUSED = {401, 403}
