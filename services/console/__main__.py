@@ -10,8 +10,8 @@ from services import bootstrap
 from services.api.__main__ import serve
 from services.console.flow import Flow
 from services.console.history import WindowHistory
-from services.console.live import Pulse
 from services.console.mounting import ROUTERS
+from services.console.pulse import Pulse
 from services.console.rules import RULES
 from services.console.state import ConsoleState
 from services.gateway.identity import KEY_FILE, load_identity

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from services.api.context import ApiContext
     from services.console.flow import Flow
     from services.console.history import WindowHistory
-    from services.console.live import Pulse
+    from services.console.pulse import Pulse
     from services.gateway.identity import Identity
 
 

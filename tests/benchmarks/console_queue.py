@@ -31,8 +31,8 @@ from services.adapters.postgres.engine import create_engine
 from services.api.app import create_app
 from services.api.context import ApiContext
 from services.api.guard import COOKIE
-from services.console.live import Pulse
 from services.console.mounting import ROUTERS
+from services.console.pulse import Pulse
 from services.console.rules import RULES
 from services.console.state import ConsoleState
 from services.identity.people import add_user

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from detection.config import DetectionConfig
 from services.api.app import create_app
-from services.console.live import Pulse
 from services.console.mounting import ROUTERS
+from services.console.pulse import Pulse
 from services.console.rules import RULES
 from services.console.state import ConsoleState
 from services.gateway.identity import Identity
