@@ -36,6 +36,7 @@ NAMING: dict[str, str] = {
 }
 STATES = ("open", "claimed", "labelled", "snoozed", "closed", "reopened")
 _OPEN = "state IN ('open', 'claimed')"
+FACETED = ("tenant", "state", "severity", "kind", "lane", "subject_kind", "detector", "family", "assignee")
 _QUEUE = "state IN ('open', 'claimed', 'reopened')"
 
 
@@ -68,12 +69,8 @@ class AlertRow(Base):
         Index(None, "tenant", "event_time", "alert_id"),
         Index(None, "tenant", "subject"),
         Index("ix_alerts_queue", "tenant", "event_time", "alert_id", postgresql_where=text(_OPEN)),
-        # Facets are counted from the index alone; an organisation's alerts come in the queue's order.
         Index("ix_alerts_every_priority", "tenant", "priority", "alert_id"),
-        Index(
-            "ix_alerts_facets",
-            *("tenant", "state", "severity", "kind", "lane", "subject_kind", "detector", "family", "assignee"),
-        ),
+        Index("ix_alerts_facets", *FACETED),
         Index("ix_alerts_organisation", "tenant", "organisation", "priority", "alert_id"),
         Index("ix_alerts_priority", "tenant", "priority", "alert_id", postgresql_where=text(_QUEUE)),
         Index("ix_alerts_due", "tenant", "lease_until", postgresql_where=text("state = 'claimed'")),
@@ -99,8 +96,7 @@ class AlertRow(Base):
     requests: Mapped[int]
     member_count: Mapped[int]
     config_version: Mapped[str]
-    # The customer with the most requests among the members.
-    organisation: Mapped[str] = mapped_column(server_default=text("''"))
+    organisation: Mapped[str] = mapped_column(server_default=text("''"))  # The one with most requests.
     record: Mapped[bytes]
     payload: Mapped[dict[str, Any]]
     # Of the strongest finding; for facets, and for the scope of a snooze.
