@@ -16,6 +16,7 @@ from detection.features.catalogue import ACCOUNT_FEATURES
 from detection.features.pools import CATALOGUE
 from schemas.records import RECORDS
 from schemas.topics import TOPICS
+from services.gateway.configuration import GATEWAY_SETTINGS
 from services.settings import Settings
 from services.telemetry.log_events import LOG_EVENTS
 from services.telemetry.metrics import METRICS
@@ -40,6 +41,13 @@ def _settings() -> str:
         default = "" if field.default is None else f"`{field.default}`"
         rows.append((f"`STILLWATCH_{name.upper()}`", default, field.description or ""))
     return _table(("setting", "default", "meaning"), rows)
+
+
+def _gateway_settings() -> str:
+    return _table(
+        ("setting", "default", "meaning"),
+        [(f"`{name}`", f"`{default}`" if default else "", meaning) for name, default, meaning in GATEWAY_SETTINGS],
+    )
 
 
 def _metrics() -> str:
@@ -94,6 +102,7 @@ def _families() -> str:
 
 TABLES: Final[dict[str, Callable[[], str]]] = {
     "settings": _settings,
+    "gateway-settings": _gateway_settings,
     "metrics": _metrics,
     "log-events": _log_events,
     "topics": _topics,
@@ -111,7 +120,7 @@ def render(page: str) -> str:
 
 def main() -> int:
     """Rewrite every page that has tables; tell which changed."""
-    for path in sorted(PAGES.glob("*.md")):
+    for path in sorted(PAGES.rglob("*.md")):
         before = path.read_text(encoding="utf-8")
         after = render(before)
         if after != before:

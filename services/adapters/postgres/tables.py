@@ -99,11 +99,9 @@ class AlertRow(Base):
     organisation: Mapped[str] = mapped_column(server_default=text("''"))  # The one with most requests.
     record: Mapped[bytes]
     payload: Mapped[dict[str, Any]]
-    # Of the strongest finding; for facets, and for the scope of a snooze.
-    detector: Mapped[str] = mapped_column(server_default=text("''"))
+    detector: Mapped[str] = mapped_column(server_default=text("''"))  # Of the strongest finding, as the family.
     family: Mapped[str] = mapped_column(server_default=text("''"))
-    # Severity as 1..4 times confidence: what "next" takes first.
-    priority: Mapped[float] = mapped_column(server_default=text("0"))
+    priority: Mapped[float] = mapped_column(server_default=text("0"))  # Severity as 1..4 times confidence.
     # What people did. The sink leaves these alone, except that new evidence may reopen.
     assignee: Mapped[str | None]
     lease_until: Mapped[datetime | None]
