@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from fastapi import Depends, FastAPI
 from starlette.responses import RedirectResponse
 
-from services.api import acting, administering, deciding, health, lifecycle, reading, reviewing, signing_in
+from services.api import acting, administering, deciding, dossier, health, lifecycle, reading, reviewing, signing_in
 from services.api.guard import GuardMiddleware, require_same_rule, routes_of
 from services.api.middleware import EdgeMiddleware
 from services.api.problems import Problem, add_handlers
@@ -62,6 +62,7 @@ def create_app(
         lifecycle.router,
         reviewing.router,
         deciding.router,
+        dossier.router,
         administering.router,
         signing_in.identity_router,
         signing_in.router,

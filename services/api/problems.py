@@ -30,6 +30,7 @@ from services.adapters.postgres.lifecycle.standing import HeldError, NotPossible
 from services.adapters.postgres.lifecycle.undo import NotYoursError, SupersededError, UnknownActError
 from services.adapters.postgres.proposals import SamePersonError, UnknownProposalError
 from services.adapters.postgres.trials import OwnCandidateError, UnknownTrialError
+from services.dossiers.sealing import RefusedDossierError
 from services.errors import StillwatchError
 from services.identity.keys import BadKeyError, UnknownKeyError
 from services.identity.limits import TooManyFailuresError
@@ -80,6 +81,7 @@ STATUS: Final[dict[type[StillwatchError], HTTPStatus]] = {
     UnknownKeyError: HTTPStatus.NOT_FOUND,
     BadKeyError: HTTPStatus.UNPROCESSABLE_ENTITY,
     SignInError: HTTPStatus.UNAUTHORIZED,
+    RefusedDossierError: HTTPStatus.UNPROCESSABLE_ENTITY,
     TooManyFailuresError: HTTPStatus.TOO_MANY_REQUESTS,
     ProviderError: HTTPStatus.BAD_GATEWAY,
 }
