@@ -7,7 +7,7 @@ STAMP := .venv/.complete
 # A lock names hashes and never a host to fetch from.
 COMPILE := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --quiet
 
-.PHONY: help setup run test test-browser unit crash equal soak test-gateways load-gateways nightly-formats bench bench-detectors bench-console check format vendor lock reset contracts docs secrets clean test-lifecycle
+.PHONY: help setup run test test-browser unit crash equal soak test-gateways load-gateways nightly-formats bench bench-detectors bench-console check format vendor lock reset contracts docs secrets clean test-lifecycle test-decisions
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  \033[36m%-16s\033[0m %s\n", $$1, $$2}'
@@ -47,6 +47,11 @@ equal: setup ## Hold live against backtest against oracle, for five cuttings of 
 soak: setup ## Run the whole product at half of its load for MINUTES (30), and see whether anything grows.
 	$(BIN)/python -m tests.crash.soak --minutes $(or $(MINUTES),30)
 
+test-decisions: setup ## Decisions: alert to first refused request, forged records, webhooks, examples, cost of a look-up.
+	$(BIN)/pytest -p no:randomly -s tests/integration/test_decision_latency.py
+	$(BIN)/pytest -p no:randomly tests/unit/gateway/enforcement tests/unit/test_signatures.py tests/unit/subscribers tests/integration/database/test_decisions.py tests/integration/database/test_webhooks.py tests/integration/database/test_metering.py tests/integration/test_examples.py
+	$(BIN)/python -m tests.benchmarks.enforcement
+
 test-lifecycle: setup ## Walk the life cycle of alerts for 10,000 random steps on a real Postgres.
 	STILLWATCH_MACHINE_STEPS=10000 $(BIN)/pytest -q tests/integration/database/test_lifecycle_machine.py
 
@@ -58,6 +63,7 @@ test-gateways: setup .venv-litellm/.complete ## Gateways: real LiteLLM proxy, lo
 	$(ALONE) $(BIN)/pytest -p no:randomly -s tests/gateways/asgi_load.py
 	$(BIN)/python tests/benchmarks/gateway_cost.py
 	$(BIN)/pytest tests/unit/gateway tests/contracts/test_gateway_privacy.py tests/unit/evaluation/test_rotation.py --cov=services.gateway.formats --cov-branch --cov-fail-under=100
+	$(MAKE) test-decisions
 
 load-gateways: setup ## The load test with Kafka away for 60 seconds.
 	STILLWATCH_OUTAGE_SECONDS=60 $(ALONE) $(BIN)/pytest -p no:randomly -s tests/gateways/asgi_load.py
