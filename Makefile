@@ -8,7 +8,7 @@ LOOPS := .venv/.compiled
 # A lock names hashes and never a host to fetch from.
 COMPILE := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --quiet
 
-.PHONY: help setup run test unit crash equal soak test-gateways test-decisions load-gateways nightly-formats bench bench-quick bench-detectors check format lock reset contracts docs secrets clean test-lifecycle
+.PHONY: help setup run test test-browser unit crash equal soak test-gateways load-gateways nightly-formats bench bench-quick bench-detectors bench-console check format vendor lock reset contracts docs secrets clean test-lifecycle test-decisions
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  \033[36m%-16s\033[0m %s\n", $$1, $$2}'
@@ -33,6 +33,13 @@ run: setup ## Start Kafka, Postgres, the jobs, the console and live sample traff
 
 test: setup ## Run every test, on a real Kafka and a real Postgres.
 	$(BIN)/pytest
+
+test-browser: setup ## Drive the console with a real browser on the real stack; screenshots go to docs/screenshots.
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq chromium; } || { echo "a Chromium is needed: apt-get install chromium"; exit 2; }
+	$(BIN)/pytest -p no:randomly --timeout 900 tests/browser/journeys.py tests/browser/pages.py
+
+bench-console: setup ## Measure the console's queue with 100,000 alerts: times, query plans, page weight, vitals.
+	$(BIN)/python tests/benchmarks/console_queue.py
 
 unit: setup ## Run the fast tests only: no broker, no database.
 	$(BIN)/pytest -m "not integration and not acceptance"
@@ -96,6 +103,10 @@ format: setup ## Mend what can be mended by a tool.
 	$(BIN)/ruff format .
 
 lock: $(STAMP) ## Resolve requirements.lock, and the image's share of it, anew from pyproject.toml.
+vendor: setup ## Fetch the console's libraries anew from npm, at their pinned versions.
+	$(BIN)/python -m services.console.vendor
+
+lock: setup ## Resolve requirements.lock, and the image's share of it, anew from pyproject.toml.
 	$(BIN)/uv pip compile pyproject.toml --extra server --extra embedded --extra dev $(COMPILE) -o requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --extra server --constraint requirements.lock $(COMPILE) -o deploy/requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --extra gateway --extra litellm $(COMPILE) -o deploy/litellm.lock

@@ -84,7 +84,8 @@ def _forget(admin: AdminClient, group: str) -> None:
 
 def create_topic(servers: str, name: str, width: int) -> None:
     """Make a peer's topic."""
-    AdminClient({"bootstrap.servers": servers}).create_topics([NewTopic(name, width, 1)])[name].result()
+    admin = AdminClient({"bootstrap.servers": servers})
+    admin.create_topics([NewTopic(name, width, 1)])[name].result()
 
 
 def produce(servers: str, records: Iterable[tuple[bytes, bytes]]) -> None:
