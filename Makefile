@@ -102,11 +102,10 @@ format: setup ## Mend what can be mended by a tool.
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
-lock: $(STAMP) ## Resolve requirements.lock, and the image's share of it, anew from pyproject.toml.
 vendor: setup ## Fetch the console's libraries anew from npm, at their pinned versions.
 	$(BIN)/python -m services.console.vendor
 
-lock: setup ## Resolve requirements.lock, and the image's share of it, anew from pyproject.toml.
+lock: $(STAMP) ## Resolve requirements.lock, and the image's share of it, anew from pyproject.toml.
 	$(BIN)/uv pip compile pyproject.toml --extra server --extra embedded --extra dev $(COMPILE) -o requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --extra server --constraint requirements.lock $(COMPILE) -o deploy/requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --extra gateway --extra litellm $(COMPILE) -o deploy/litellm.lock
