@@ -16,6 +16,7 @@ from detection.features.catalogue import ACCOUNT_FEATURES
 from detection.features.pools import CATALOGUE
 from schemas.records import RECORDS
 from schemas.topics import TOPICS
+from services.evaluation import page as evaluation
 from services.settings import Settings
 from services.telemetry.log_events import LOG_EVENTS
 from services.telemetry.metrics import METRICS
@@ -92,6 +93,27 @@ def _families() -> str:
     return _table(("number", "family", "members share", "reference group"), rows)
 
 
+def _evaluation(kind: str) -> Callable[[], str]:
+    def table() -> str:
+        result = evaluation.read_result(PAGES / "evaluation.json")
+        heads: dict[str, tuple[Sequence[str], Iterable[Sequence[str]]]] = {
+            "run": (("what", "value"), evaluation.run_rows(result)),
+            "figures": (evaluation.figure_head(result), evaluation.figure_rows(result)),
+            "recipes": (
+                ("recipe", "found", "asked", "named", "hours", "requests", "share after", "precision"),
+                evaluation.recipe_rows(result),
+            ),
+            "crowds": (("honest crowd", "customers", "accused", "asked"), evaluation.crowd_rows(result)),
+            "baselines": (
+                ("method", "attack accounts flagged", "honest accounts flagged"),
+                evaluation.baseline_rows(result),
+            ),
+        }
+        return _table(*heads[kind])
+
+    return table
+
+
 TABLES: Final[dict[str, Callable[[], str]]] = {
     "settings": _settings,
     "metrics": _metrics,
@@ -101,6 +123,11 @@ TABLES: Final[dict[str, Callable[[], str]]] = {
     "account-features": _account_features,
     "pool-features": _pool_features,
     "families": _families,
+    "evaluation-run": _evaluation("run"),
+    "evaluation-figures": _evaluation("figures"),
+    "evaluation-recipes": _evaluation("recipes"),
+    "evaluation-crowds": _evaluation("crowds"),
+    "evaluation-baselines": _evaluation("baselines"),
 }
 
 

@@ -15,7 +15,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from schemas.alert import decode_alert
 from services import bootstrap
 from services.errors import ConfigurationError
-from services.evaluation.prequential import TUNING_SEEDS, Evaluator, Plan, Result, fresh_seeds
+from services.evaluation.prequential import NO_RECIPES, TUNING_SEEDS, Evaluator, Plan, Result, fresh_seeds
 from services.evaluation.report import tell_evaluation, tell_result
 from services.evaluation.truth import evaluate as compare
 from services.evaluation.truth import read_truth
@@ -56,6 +56,7 @@ def evaluate(
     ] = "shipped",
     configuration: Annotated[bool, typer.Option("--blind/--no-blind", help="Also without configuration keys.")] = True,
     ablation: Annotated[bool, typer.Option("--ablation", help="Also without each lane.")] = False,
+    baselines: Annotated[bool, typer.Option("--baselines", help="Also what per-account methods would find.")] = False,
     out: Annotated[Path | None, typer.Option("--out", help="Write the result here, as JSON.")] = None,
     cache: Annotated[
         Path | None, typer.Option("--cache", help="Keep sketched worlds here. [default: under the base directory]")
@@ -86,7 +87,7 @@ def evaluate(
     plan = Plan(
         seeds=chosen,
         recipes=_names(recipes),
-        family="none" if recipes == "none" else "tuning" if tuning else "all",
+        family=NO_RECIPES if recipes == NO_RECIPES else "tuning" if tuning else "all",
         honest=honest,
         days=days,
         lead_days=lead_days,
@@ -97,6 +98,7 @@ def evaluate(
         partitions=partitions,
         without_configuration=configuration,
         ablation=ablation,
+        baselines=baselines,
         shared=str(shared) if shared.is_dir() else "",
         cache=cache or settings.base_dir / _WORLDS,
     )

@@ -14,6 +14,7 @@ import msgspec
 
 from services.evaluation import sketched
 from services.evaluation.ablations import ablations
+from services.evaluation.baselines import BaselineResult, run_baselines
 from services.evaluation.judging import Judged, judge
 from services.evaluation.summary import CrowdSummary, RecipeSummary, Summary, by_crowd, by_recipe, summarise
 from services.evaluation.trial import detect, learn, without_configuration
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 TUNING_SEEDS: Final = range(1, 1000)
 FRESH_SEED: Final = 5001
 MAIN: Final = "all"
+NO_RECIPES: Final = "none"
 WITHOUT_CONFIGURATION: Final = "without configuration keys"
 Tell = Callable[[str], None]
 
@@ -55,6 +57,7 @@ class Plan:
     partitions: int = 8
     without_configuration: bool = True
     ablation: bool = False
+    baselines: bool = False
     shared: str = ""
     cache: Path | None = field(default=None, compare=False)
 
@@ -87,6 +90,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     detector_cpu_seconds: float
     requests_per_cpu_second: float
     variants: list[VariantResult]
+    baselines: list[BaselineResult] = []  # One row for each method and run.
 
     def variant(self, name: str) -> VariantResult | None:
         """Give one variant by its name."""
@@ -109,6 +113,7 @@ class Evaluator:
     tell: Tell
     _clock: _Clock = field(default_factory=_Clock)
     _runs: dict[str, list[Judged]] = field(default_factory=dict)
+    _baselines: list[BaselineResult] = field(default_factory=list)
     _sources: set[str] = field(default_factory=set)
 
     def run(self) -> Result:
@@ -143,6 +148,7 @@ class Evaluator:
             detector_cpu_seconds=round(clock.seconds, 2),
             requests_per_cpu_second=round(clock.requests / clock.seconds, 1) if clock.seconds else 0.0,
             variants=variants,
+            baselines=self._baselines,
         )
 
     def _seed(self, seed: int) -> None:
@@ -157,7 +163,7 @@ class Evaluator:
         )
         world = World(options)
         honest = self._sketch(world, world.honest)
-        recipes = choose_recipes(plan.recipes, plan.family)
+        recipes = choose_recipes(plan.recipes, plan.family) if plan.family != NO_RECIPES else []
         dealt = deal(recipes, len(honest.truth), plan.prevalence, seed) or [[]]
         for number, run in enumerate(dealt):
             whole = self._world(world, honest, run)
@@ -167,6 +173,9 @@ class Evaluator:
             if plan.without_configuration:
                 blind = without_configuration(whole)
                 self._judge(WITHOUT_CONFIGURATION, what, blind, options, self.config, references)
+            if plan.baselines:
+                self.tell(f"{what}: baselines")
+                self._baselines += run_baselines(whole, options.start_ms + options.lead_days * DAY_MS)
             if plan.ablation:
                 for name, config in ablations(self.config):
                     self._judge(name, what, whole, options, config, references)
