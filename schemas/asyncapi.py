@@ -38,7 +38,7 @@ SENDERS: Final[dict[str, tuple[Topic, ...]]] = {
     "incidents": (topics.ALERTS, topics.INCIDENTS_STATE, topics.DEAD_LETTERS),
     "relay": (topics.LABELS, topics.DECISIONS, topics.ENTITLEMENTS),
     "learning": (topics.MODELS, topics.DEAD_LETTERS),
-    "decisions": (topics.DEAD_LETTERS,),
+    "subscribers": (topics.ALERTS_OCSF,),
 }
 RECEIVERS: Final[dict[str, tuple[Topic, ...]]] = {
     "normalise": (topics.RAW_LITELLM, topics.RAW_OPENAI),
@@ -48,6 +48,7 @@ RECEIVERS: Final[dict[str, tuple[Topic, ...]]] = {
     "sink": (topics.ALERTS,),
     "learning": (topics.LABELS, topics.ALERTS),
     "decisions": (topics.ALERTS, topics.LABELS),
+    "subscribers": (topics.ALERTS,),
     "gateway": (topics.DECISIONS,),
 }
 _BINARY: Final[dict[Topic, tuple[str, str]]] = {
@@ -57,6 +58,7 @@ _BINARY: Final[dict[Topic, tuple[str, str]]] = {
     topics.INCIDENTS_STATE: ("application/x-msgpack", "A part of the incidents job's state, compressed."),
 }
 _VENDOR: Final[dict[Topic, str]] = {
+    topics.ALERTS_OCSF: "An alert as OCSF 1.7 Detection Finding, class_uid 2004; schemas/ocsf.py makes it.",
     topics.RAW_LITELLM: "LiteLLM's StandardLoggingPayload. Holds text: it stays on the gateway's side of the boundary.",
     topics.RAW_OPENAI: "An OpenAI request and response. Holds text: it stays on the gateway's side of the boundary.",
 }

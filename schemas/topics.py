@@ -78,6 +78,9 @@ POOL_CONTRIBUTIONS: Final = Topic(
 )
 FINDINGS: Final = Topic("findings", "subject", "Finding v1, SourceClosed v1", "one", "delete", 14 * _DAY, 4 << 20)
 ALERTS: Final = Topic("alerts", "alert_id", "Alert v1", "one", "delete", 90 * _DAY, 8 << 20)
+ALERTS_OCSF: Final = Topic(
+    "alerts.ocsf", "alert_id", "OCSF Detection Finding (class 2004)", "one", "delete", 90 * _DAY, 8 << 20
+)
 LABELS: Final = Topic("labels", "alert_id", "Label v1", "one", "delete", -1)
 DECISIONS: Final = Topic("decisions", "subject kind:subject", "Decision v1", "wide", "compact", -1, 8 << 20)
 MODELS: Final = Topic("models", "model", "ModelVersion v1", "one", "compact", -1)
@@ -100,6 +103,7 @@ TOPICS: Final[tuple[Topic, ...]] = (
     POOL_CONTRIBUTIONS,
     FINDINGS,
     ALERTS,
+    ALERTS_OCSF,
     LABELS,
     DECISIONS,
     MODELS,

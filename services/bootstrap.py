@@ -14,7 +14,7 @@ from detection.detectors.reference import References
 from services.adapters import signatures
 from services.adapters.embedded import state
 from services.adapters.kafka.client import client_config, producer_config
-from services.adapters.signatures import Verifier
+from services.adapters.signatures import Verifier, own_secret
 from services.errors import ConfigurationError
 from services.settings import Settings
 
@@ -70,6 +70,13 @@ def load_verifier(settings: Settings) -> Verifier:
     if settings.decision_public_keys is None and settings.decision_signing_key is not None:
         return Verifier([load_signer(settings).public], settings.tenant)
     return signatures.load_verifier(settings.base_dir, settings.decision_public_keys, settings.tenant)
+
+
+def webhook_master(settings: Settings) -> bytes:
+    """Give the key that webhooks' secrets are derived from: the setting, else a file of base_dir, made once."""
+    if settings.webhook_key is not None:
+        return settings.webhook_key.get_secret_value().encode()
+    return own_secret(settings.base_dir / "webhook.key").encode()
 
 
 def load_detection_config(settings: Settings) -> DetectionConfig:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-_SECRETS = ("database_url", "hmac_key", "kafka_sasl_password", "decision_signing_key")
+_SECRETS = ("database_url", "hmac_key", "kafka_sasl_password", "decision_signing_key", "webhook_key")
 
 
 class Settings(BaseSettings):
@@ -67,6 +67,15 @@ class Settings(BaseSettings):
         description="What gateways trust: public keys in hexadecimal, commas between, several while a key is turned. "
         "Unset: the key of this machine's own issuer.",
     )
+
+    webhook_key: SecretStr | None = Field(
+        default=None,
+        description="Master key of the webhooks' secrets, 32 bytes or more. Unset: made once in base_dir.",
+    )
+    webhook_private_targets: bool = Field(
+        default=False, description="Let webhooks go to http and to private or loopback addresses: for tests and labs."
+    )
+    public_url: str = Field(default="", description="Where people reach the console; links in webhooks begin with it.")
 
     checkpoint_seconds: float = Field(
         default=1.0, gt=0, description="Time between transactions of the stream workers: alerts wait for one."

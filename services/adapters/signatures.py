@@ -84,7 +84,7 @@ class Verifier:
 
 def load_signer(base_dir: Path, secret: str | None) -> Signer:
     """Take the seed (64 hexadecimal digits) from the setting, else from a file that is made once for its owner only."""
-    return Signer(_seed(secret if secret is not None else _own_seed(base_dir / KEY_FILE)))
+    return Signer(_seed(secret if secret is not None else own_secret(base_dir / KEY_FILE)))
 
 
 def load_verifier(base_dir: Path, public_keys: str | None, tenant: str) -> Verifier:
@@ -114,7 +114,8 @@ def _seed(text: str) -> bytes:
     return seed
 
 
-def _own_seed(path: Path) -> str:
+def own_secret(path: Path) -> str:
+    """Give the secret in a file, 64 hexadecimal digits; made once, for its owner only."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists():
         draft = path.with_name(f"{path.name}.{os.getpid()}")

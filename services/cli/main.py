@@ -49,6 +49,12 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ),
     ("alerts", "services.cli.alerts", "List, show, label and export alerts."),
     ("entitlements", "services.cli.alerts", "Grant, list and revoke entitlements."),
+    ("subscribe", "services.cli.subscribe", "Read alerts as they come; signed webhooks."),
+    (
+        "closed-loop",
+        "services.cli.closed_loop",
+        "Let attackers react to decisions, without Kafka: observe only, throttle only, and the full ladder, compared.",
+    ),
     (
         "decisions",
         "services.cli.decisions",

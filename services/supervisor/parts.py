@@ -51,6 +51,7 @@ WORKERS: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
     ("normalise", ("-m", "services.cli.main", "worker", "normalise"), (TOPICS,)),
     ("learning", ("-m", "stream_jobs.learning"), (TOPICS,)),
     ("decisions", ("-m", "services.decisions"), (TOPICS, MIGRATE)),
+    ("subscribers", ("-m", "services.subscribers"), (TOPICS, MIGRATE)),
     ("alert-sink", ("-m", "services.alert_sink"), (TOPICS, MIGRATE)),
     ("relay", ("-m", "services.alert_sink.relay"), (TOPICS, MIGRATE)),
     (API, ("-m", "services.api"), (TOPICS, MIGRATE)),

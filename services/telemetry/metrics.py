@@ -75,6 +75,9 @@ METRICS: Final[tuple[Metric, ...]] = (
         "Decision records taken: applied, or the reason why not (docs/decisions.md).",
     ),
     Metric("stillwatch_gateway_enforced_total", "counter", ("action",), "Requests that a decision applied to."),
+    Metric(
+        "stillwatch_webhook_deliveries_total", "counter", ("outcome",), "Tries of webhooks: delivered, pending, failed."
+    ),
     Metric("stillwatch_http_request_seconds", "histogram", ("route", "method", "status"), "API latency.", _SECONDS),
 )
 

@@ -1,0 +1,1 @@
+"""The closed loop: attackers who feel decisions and react, so that what Stillwatch costs them can be measured."""
