@@ -7,7 +7,7 @@ STAMP := .venv/.complete
 # A lock names hashes and never a host to fetch from.
 COMPILE := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --quiet
 
-.PHONY: help setup run test unit bench bench-detectors check format lock reset contracts docs secrets clean
+.PHONY: help setup run test unit bench bench-detectors bench-sketches check format lock reset contracts docs secrets clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  \033[36m%-16s\033[0m %s\n", $$1, $$2}'
@@ -33,6 +33,9 @@ unit: setup ## Run the fast tests only: no broker, no database.
 
 bench: setup ## Measure the accounts job beside a plain Faust agent; some five minutes, two cores.
 	$(BIN)/python tests/benchmarks/accounts_vs_faust
+
+bench-sketches: setup ## Measure what a sketch costs by the length of the prompt.
+	$(BIN)/python tests/benchmarks/sketching.py
 
 bench-detectors: setup ## Measure the unsupervised ensemble beside River's and rcf3's, on five labelled sets.
 	$(BIN)/python tests/benchmarks/detectors

@@ -17,6 +17,7 @@ from detection.features.pools import CATALOGUE
 from schemas.records import RECORDS
 from schemas.topics import TOPICS
 from services.evaluation import page as evaluation
+from services.evaluation import pictures as evaluation_pictures
 from services.settings import Settings
 from services.telemetry.log_events import LOG_EVENTS
 from services.telemetry.metrics import METRICS
@@ -136,8 +137,17 @@ def render(page: str) -> str:
     return _SLOT.sub(lambda found: f"{found[1]}{TABLES[found['name']]()}{found[3]}", page)
 
 
+PICTURES: Final = {
+    "evaluation-recipes.svg": evaluation_pictures.recipes_picture,
+    "evaluation-crowds.svg": evaluation_pictures.crowds_picture,
+}
+
+
 def main() -> int:
-    """Rewrite every page that has tables; tell which changed."""
+    """Rewrite every page that has tables, and the pictures; tell which pages changed."""
+    result = evaluation.read_result(PAGES / "evaluation.json")
+    for name, draw in PICTURES.items():
+        (PAGES / name).write_text(draw(result), encoding="utf-8")
     for path in sorted(PAGES.glob("*.md")):
         before = path.read_text(encoding="utf-8")
         after = render(before)

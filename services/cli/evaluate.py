@@ -15,6 +15,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from schemas.alert import decode_alert
 from services import bootstrap
 from services.errors import ConfigurationError
+from services.evaluation.pictures import crowds_picture, recipes_picture
 from services.evaluation.prequential import NO_RECIPES, TUNING_SEEDS, Evaluator, Plan, Result, fresh_seeds
 from services.evaluation.report import tell_evaluation, tell_result
 from services.evaluation.truth import evaluate as compare
@@ -58,6 +59,7 @@ def evaluate(
     ablation: Annotated[bool, typer.Option("--ablation", help="Also without each lane.")] = False,
     baselines: Annotated[bool, typer.Option("--baselines", help="Also what per-account methods would find.")] = False,
     out: Annotated[Path | None, typer.Option("--out", help="Write the result here, as JSON.")] = None,
+    pictures: Annotated[Path | None, typer.Option("--pictures", help="Draw the result into this folder.")] = None,
     cache: Annotated[
         Path | None, typer.Option("--cache", help="Keep sketched worlds here. [default: under the base directory]")
     ] = None,
@@ -105,6 +107,10 @@ def evaluate(
     result = _run(plan, quiet=as_json)
     if out is not None:
         out.write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n")
+    if pictures is not None:
+        pictures.mkdir(parents=True, exist_ok=True)
+        (pictures / "evaluation-recipes.svg").write_text(recipes_picture(result), encoding="utf-8")
+        (pictures / "evaluation-crowds.svg").write_text(crowds_picture(result), encoding="utf-8")
     if as_json:
         typer.echo(msgspec.json.encode(result).decode())
     else:
