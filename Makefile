@@ -7,7 +7,7 @@ STAMP := .venv/.complete
 # A lock names hashes and never a host to fetch from.
 COMPILE := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --quiet
 
-.PHONY: help setup run test unit bench bench-detectors bench-sketches check format lock reset contracts docs secrets clean
+.PHONY: help setup run test unit crash equal soak bench bench-detectors bench-sketches check format lock reset contracts docs secrets clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  \033[36m%-16s\033[0m %s\n", $$1, $$2}'
@@ -30,6 +30,15 @@ test: setup ## Run every test, on a real Kafka and a real Postgres.
 
 unit: setup ## Run the fast tests only: no broker, no database.
 	$(BIN)/pytest -m "not integration and not acceptance"
+
+crash: setup ## Kill, stop, move and starve the jobs, and judge what is left; half an hour. make crash SEED=7 plays one again.
+	$(BIN)/python -m tests.crash $(if $(SEED),--seed $(SEED))
+
+equal: setup ## Hold live against backtest against oracle, for five cuttings of the stream and shuffles of it.
+	$(BIN)/python -m tests.crash.equality $(if $(SEED),--seed $(SEED))
+
+soak: setup ## Run the whole product at half of its load for MINUTES (30), and see whether anything grows.
+	$(BIN)/python -m tests.crash.soak --minutes $(or $(MINUTES),30)
 
 bench: setup ## Measure the accounts job beside a plain Faust agent; some five minutes, two cores.
 	$(BIN)/python tests/benchmarks/accounts_vs_faust

@@ -24,7 +24,10 @@ class AccountLane(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Lane A: accounts at their own count milestones, against honest accounts at the same count."""
 
     milestones: tuple[int, ...] = (40, 80, 160, 320, 640, 1280, 2560)
-    threshold: float = 3.5  # In units of (q95 - median) above the median of the reference's scores.
+    enabled: bool = True
+    shadow: bool = False  # Scored and counted, but raises nothing.
+    alerts_per_hour: int = 10  # Budget; see IncidentPolicy.
+    threshold: float = 2.0  # In units of (q95 - median) above the median of the reference's scores.
     alert_floor: int = 40
 
 
@@ -40,6 +43,9 @@ class Forest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 class PoolLane(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Lane P: exchangeability of customers in pools."""
 
+    enabled: bool = True
+    shadow: bool = False
+    alerts_per_hour: int = 20
     minimum_customers: int = 4  # A fixed minimum of 20 misses most campaigns.
     minimum_requests: int = 60
     growth: float = 1.25  # A pool is scored again when its evidence has grown by a quarter.
@@ -55,6 +61,39 @@ class PoolLane(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     member_requests: int = 3
     member_deviations: float = 3.0  # Robust standard deviations from the core's medians.
     core_share: float = 0.5  # The core must be half of the pool.
+
+
+class LinkLane(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Lane G: customers who send the same prompts within seconds of each other."""
+
+    enabled: bool = True
+    shadow: bool = False
+    alerts_per_hour: int = 10
+    coincidences: int = 3  # Of a pair of customers, on different prompts, before they are linked.
+    component: int = 4  # Customers that hang together by links; honest pairs exist, honest fours have not been seen.
+    crowd: int = 12  # A prompt that more customers send at one moment is a published one, and links nobody.
+    window_ms: int = 259_200_000  # Links older than 72 hours are forgotten.
+    maximum_pairs: int = 200_000  # The oldest go first.
+
+
+class ProbeLane(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Lane B: logit_bias vectors tried out on calls that ask for log probabilities and hardly any text."""
+
+    enabled: bool = True
+    shadow: bool = False
+    alerts_per_hour: int = 10
+    vectors: int = 20  # Distinct ones. An application sets one bias, or a few, and keeps them.
+    output_tokens: int = 2  # At most; what is read are the log probabilities.
+    idle_ms: int = 2_592_000_000  # An account without such a call for 30 days is forgotten.
+    maximum_accounts: int = 50_000  # For each partition; the least recent go first.
+
+
+class EntitlementLane(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Lane E: licensed use, metered against what was agreed."""
+
+    enabled: bool = True
+    shadow: bool = False
+    alerts_per_hour: int = 10
 
 
 class IncidentPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -95,6 +134,9 @@ class DetectionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     accounts: AccountLane = AccountLane()
     forest: Forest = Forest()
     pools: PoolLane = PoolLane()
+    links: LinkLane = LinkLane()
+    probes: ProbeLane = ProbeLane()
+    entitlements: EntitlementLane = EntitlementLane()
     incidents: IncidentPolicy = IncidentPolicy()
     decisions: DecisionPolicy = DecisionPolicy()
     seed: int = 20261123  # Of the half-space trees.

@@ -24,6 +24,7 @@ class Family(IntEnum):
     ADDRESS = 12
     NETWORK_CONFIGURATION = 13
     PAYMENT = 14
+    COINCIDENCE = 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,5 +64,6 @@ FAMILIES: Final[dict[Family, FamilyFact]] = {
     Family.NETWORK_CONFIGURATION: FamilyFact(
         "network", "the same network, model and parameters", shared_by_design=True
     ),
+    Family.COINCIDENCE: FamilyFact("link", "the same prompts within seconds of each other", shared_by_design=False),
     Family.PAYMENT: FamilyFact("payment", "the same payment attribute", shared_by_design=False),
 }

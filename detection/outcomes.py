@@ -52,9 +52,11 @@ class Finding(
     requests: int
     verified_share: float  # Share of the traffic from verified organisations.
     young_share: float
+    network_share: float = 0.0  # Share of the members on the network that most of them are on; 0 where none is known.
     evidence: list[Evidence]
     members: list[Member]
     config_version: str
+    provisional: bool = False  # Scored against a reference that was not made from this traffic.
 
 
 class SourceClosed(
@@ -104,3 +106,7 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     members: list[Member]
     findings: list[FindingReference]
     config_version: str
+    tags: list[str] = []  # MITRE ATLAS techniques and OWASP LLM risks.
+    clearing: list[str] = []  # What would clear it, in plain sentences.
+    provisional: bool = False  # The reference behind it was not made from this traffic.
+    corpus_share: float = 0.0  # Of a plausible training corpus, that the members' answers make.

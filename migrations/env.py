@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Literal
 from alembic import context
 
 from services import bootstrap
+from services.adapters.postgres import schema
 from services.adapters.postgres.engine import create_engine
 from services.adapters.postgres.migrate import LOCK_TIMEOUT, STATEMENT_TIMEOUT
-from services.adapters.postgres.tables import Base
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
@@ -36,7 +36,7 @@ def run(connection: Connection) -> None:
     connection.commit()
     context.configure(
         connection=connection,
-        target_metadata=Base.metadata,
+        target_metadata=schema.METADATA,
         include_name=include_name,
         compare_server_default=True,
         transaction_per_migration=True,
@@ -47,7 +47,7 @@ def run(connection: Connection) -> None:
 
 given = context.config.attributes.get("connection")
 if context.is_offline_mode():
-    context.configure(dialect_name="postgresql", target_metadata=Base.metadata, literal_binds=True)
+    context.configure(dialect_name="postgresql", target_metadata=schema.METADATA, literal_binds=True)
     with context.begin_transaction():
         context.run_migrations()
 elif given is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 from functools import cache
 from importlib.metadata import version
 from importlib.resources import files
@@ -70,6 +71,15 @@ def load_verifier(settings: Settings) -> Verifier:
     if settings.decision_public_keys is None and settings.decision_signing_key is not None:
         return Verifier([load_signer(settings).public], settings.tenant)
     return signatures.load_verifier(settings.base_dir, settings.decision_public_keys, settings.tenant)
+
+
+def console_secret(settings: Settings, purpose: str) -> bytes:
+    """Derive 32 bytes for one purpose from the console's key: the setting, else a file made once in ``base_dir``."""
+    if settings.console_key is not None:
+        key = settings.console_key.get_secret_value().encode()
+    else:
+        key = own_secret(settings.base_dir / "console.key").encode()
+    return hmac.digest(key, f"stillwatch/{purpose}".encode(), "sha256")
 
 
 def webhook_master(settings: Settings) -> bytes:

@@ -13,7 +13,15 @@ from typing import Any, Literal
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-_SECRETS = ("database_url", "hmac_key", "kafka_sasl_password", "decision_signing_key", "webhook_key")
+_SECRETS = (
+    "database_url",
+    "hmac_key",
+    "kafka_sasl_password",
+    "decision_signing_key",
+    "webhook_key",
+    "oidc_client_secret",
+    "console_key",
+)
 
 
 class Settings(BaseSettings):
@@ -75,12 +83,19 @@ class Settings(BaseSettings):
     webhook_private_targets: bool = Field(
         default=False, description="Let webhooks go to http and to private or loopback addresses: for tests and labs."
     )
-    public_url: str = Field(default="", description="Where people reach the console; links in webhooks begin with it.")
+    public_url: str = Field(
+        default="", description="Where browsers reach the console, as in https://watch.example; links begin with it."
+    )
 
     checkpoint_seconds: float = Field(
         default=1.0, gt=0, description="Time between transactions of the stream workers: alerts wait for one."
     )
     worker_index: int = Field(default=0, ge=0, description="Stable and unique in a job: part of transactional.id.")
+    stuck_seconds: float = Field(
+        default=120.0,
+        ge=0,
+        description="A stream worker whose loop stands still this long ends, with a flight record; 0 never.",
+    )
     session_timeout_ms: int = Field(default=10_000, description="A dead worker's partitions move after this long.")
     dead_letter_ratio: float = Field(
         default=0.5,
@@ -89,8 +104,28 @@ class Settings(BaseSettings):
         description="A job stops when more than this share of at least 1,000 records is invalid.",
     )
 
-    api_host: str = Field(default="127.0.0.1", description="Loopback: the API has no login of its own yet.")
+    api_host: str = Field(default="127.0.0.1", description="Loopback: others reach it by a proxy that speaks TLS.")
     api_port: int = Field(default=8080, ge=0, le=65535, description="0 takes a free port.")
+    console_key: SecretStr | None = Field(
+        default=None, description="Keys the sign-in limiter and signs dossiers; 32 bytes. Unset: made once in base_dir."
+    )
+    session_idle_minutes: int = Field(
+        default=60, ge=1, description="A session ends after so long without a request: an hour covers a meeting."
+    )
+    session_hours: int = Field(default=12, ge=1, description="A session ends so long after it began: a working day.")
+    oidc_issuer: str | None = Field(
+        default=None, description="URL of an OpenID Connect provider. Unset: people sign in by password only."
+    )
+    oidc_client_id: str = Field(default="stillwatch", description="As the provider knows this product.")
+    oidc_client_secret: SecretStr | None = Field(
+        default=None, description="Unset: a public client, PKCE alone; or _FILE."
+    )
+    oidc_roles_claim: str = Field(
+        default="groups", description="The claim of the ID token that lists a person's groups."
+    )
+    oidc_roles: dict[str, list[str]] = Field(
+        default={}, description='JSON: which group gives which roles, as in {"soc": ["analyst"]}. Unset: none.'
+    )
     metrics_host: str = Field(default="127.0.0.1", description="Where /metrics, /livez and /readyz listen.")
     metrics_port: int = Field(default=0, ge=0, le=65535, description="0 takes a free port and logs it.")
 

@@ -16,7 +16,7 @@ from detection.accounts.derive import Derived
 from detection.accounts.fold import fold, group
 from detection.columns import CONTRIBUTION, RESIDUAL_REGISTERS, RESPONSE_REGISTERS, Flag
 from detection.families import Family
-from detection.ids import combine
+from detection.ids import combine, mix
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,6 +39,8 @@ _FLAG_COUNTS: Final = (
     Flag.LOGPROBS,
 )
 _LATER_FLAG_COUNTS: Final = (Flag.MULTI_TURN, Flag.TOOLS, Flag.ERROR)
+COINCIDENCE_MS: Final = 10_000  # A window; requests within 5 s of each other share one.
+COINCIDENCE_SAMPLE: Final = 2  # One in so many prompts is looked at.
 _SETTINGS: Final[tuple[tuple[Family, tuple[str, ...]], ...]] = (
     (Family.CONFIGURATION, ("configuration",)),
     (Family.CONFIGURATION_CLIENT, ("configuration", "client")),
@@ -101,7 +103,7 @@ def build_contributions(pieces: Sequence[Derived]) -> StructuredArray:
         return np.zeros(0, CONTRIBUTION)
     batch = pieces[0] if len(pieces) == 1 else Derived.join(pieces)
     requests = _addends(batch)
-    parts = [*_settings(batch, requests), *_templates(batch, requests)]
+    parts = [*_settings(batch, requests), *_templates(batch, requests), *_coincidences(batch, requests)]
     rows = np.empty(sum(len(part.pool) for part in parts), CONTRIBUTION)
     start = 0
     for part in parts:
@@ -150,6 +152,28 @@ def _templates(batch: Derived, requests: _Addends) -> list[_PoolRows]:
         order = chosen[order]
         rows = _add_up(batch, requests, order, starts)
         parts.append(_PoolRows(family, _pool(family, [template[order[starts]]]), rows))
+    return parts
+
+
+def _coincidences(batch: Derived, requests: _Addends) -> list[_PoolRows]:
+    """Key long first turns by prompt and moment, in two rows of windows that overlap by half: lane G.
+
+    Two requests within half a window of each other share one of the two for certain. Only a share of all prompts is
+    looked at, the same everywhere, for the rows cost as much as those of any other key.
+    """
+    turn = np.ascontiguousarray(batch.events["last_turn"])
+    telling = (batch.events["prefix"][:, 0] > 0) & (turn > 0)
+    chosen = np.flatnonzero(telling & (mix(turn) % np.uint64(COINCIDENCE_SAMPLE) == 0))
+    parts = []
+    for shift in (0, COINCIDENCE_MS // 2) if len(chosen) else ():
+        moment = ((batch.events["time"][chosen] + shift) // COINCIDENCE_MS * 2 + (shift > 0)).astype(np.uint64)
+        order, starts = group((*(column[chosen] for column in requests.key), turn[chosen], moment))
+        prompt = turn[chosen][order[starts]]
+        pool = _pool(Family.COINCIDENCE, [prompt, moment[order[starts]]])
+        rows = _add_up(batch, requests, chosen[order], starts)
+        # Two windows may tell of one coincidence: the prompt stands where other families have network and payment.
+        blocks = (*rows.blocks[:3], (np.maximum, np.stack([prompt, prompt], axis=1)), *rows.blocks[4:])
+        parts.append(_PoolRows(Family.COINCIDENCE, pool, _Addends(rows.account, rows.customer, rows.hop, blocks)))
     return parts
 
 

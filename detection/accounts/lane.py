@@ -40,7 +40,10 @@ class MilestoneVectors:
 
 
 class MilestoneLane:
-    """Finds accounts at their milestones and scores them against ``references``, where these know the milestone.
+    """Finds accounts at their milestones and scores them against ``references``.
+
+    Those of the count speak, else those of the next lower one that is known: few honest accounts come as far as the
+    high counts, and no feature grows with the count.
 
     With ``collect`` every milestone of the configuration is read and its vectors are kept until taken.
     """
@@ -49,10 +52,13 @@ class MilestoneLane:
         lane = config.accounts
         known = {} if references is None else references.accounts
         self._config = config
+        self._provisional = references is not None and references.provisional
         self._tails = {
-            milestone: DirectionalTail(known[milestone])
+            milestone: DirectionalTail(known[nearest])
             for milestone in lane.milestones
-            if milestone in known and milestone >= lane.alert_floor
+            if milestone >= lane.alert_floor
+            and lane.enabled
+            and (nearest := max((count for count in known if count <= milestone), default=0))
         }
         self._columns = {
             milestone: [NAMES.index(name) for name in tail.reference.names] for milestone, tail in self._tails.items()
@@ -136,6 +142,7 @@ class MilestoneLane:
             evidence=evidence,
             members=[member],
             config_version=self._config.version,
+            provisional=self._provisional,
         )
 
     def take(self) -> tuple[list[Finding], list[MilestoneVectors]]:

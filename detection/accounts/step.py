@@ -17,6 +17,7 @@ from detection.accounts.accumulate import accumulate
 from detection.accounts.contributions import build_contributions
 from detection.accounts.derive import Derived, derive
 from detection.accounts.lane import MilestoneLane, MilestoneVectors
+from detection.accounts.probes import ProbeCounter
 from detection.accounts.windows import WINDOW, close_hop, plant
 from detection.detectors.half_space_trees import ForeignStateError
 from detection.state.rows import PANES
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from detection.outcomes import Finding
 
 FOREST_KEY: Final = b"forest"  # Account keys are 16 hexadecimal digits.
+PROBES_KEY: Final = b"probes"
 
 
 class _Meta(msgspec.Struct, frozen=True, array_like=True, tag="accounts.v1"):
@@ -84,6 +86,7 @@ class AccountsStep:
         self._forest = plant(config)
         self._forest_changed = False
         self._lane = MilestoneLane(config, references, collect=collect)
+        self._probes = ProbeCounter(config)
         self._pieces: list[Derived] = []
         self._windows: list[StructuredArray] = []
         self._late = 0
@@ -128,6 +131,8 @@ class AccountsStep:
         return np.maximum((latest - clocking.lateness_ms) // clocking.hop_ms - 1, self._closed)
 
     def _close(self, closed: int) -> None:
+        if closed > self._closed:
+            self._probes.close(closed)
         # No row has a pane more than PANES hops past the last closed one.
         for hop in range(self._closed + 1, min(closed, self._closed + PANES) + 1):
             windows = close_hop(self._store, self._forest, hop, self._config.forest.learn_gap_hops)
@@ -154,6 +159,7 @@ class AccountsStep:
                 part = piece.part(np.flatnonzero(waves == wave))
                 accumulate(self._store, part)
                 self._lane.read(self._store, part)
+        self._probes.count(piece)
         self._pieces.append(piece)
         self._late += int(np.count_nonzero(piece.late))
 
@@ -184,7 +190,7 @@ class AccountsStep:
         outcome = AccountsOutcome(
             contributions=build_contributions(self._pieces),
             closed_hop=self._closed,
-            findings=findings,
+            findings=findings + self._probes.take(),
             windows=np.concatenate(self._windows) if self._windows else np.zeros(0, WINDOW),
             late=self._late,
             vectors=vectors,
@@ -199,6 +205,10 @@ class AccountsStep:
             keys.append(FOREST_KEY)
             values.append(self._forest.dump())
             self._forest_changed = False
+        if self._probes.changed:
+            keys.append(PROBES_KEY)
+            values.append(self._probes.dump())
+            self._probes.changed = False
         return keys, values
 
     def meta(self) -> bytes:
@@ -212,7 +222,10 @@ class AccountsStep:
         Raises RowVersionError for a row of an unknown version. A forest of another configuration is of no use after a
         release or a new seed: it starts afresh, and ``forest_restarted`` says so.
         """
-        self._store.load([value for key, value in zip(keys, values, strict=True) if key != FOREST_KEY])
+        own = {FOREST_KEY, PROBES_KEY}
+        self._store.load([value for key, value in zip(keys, values, strict=True) if key not in own])
+        for value in [value for key, value in zip(keys, values, strict=True) if key == PROBES_KEY][-1:]:
+            self._probes.load(value)
         forests = [value for key, value in zip(keys, values, strict=True) if key == FOREST_KEY]
         if forests:
             try:

@@ -19,7 +19,13 @@ if TYPE_CHECKING:
 _DIGITS: Final = 6
 
 
-def build(names: Sequence[str], directions: Sequence[Direction], matrix: Float64Array) -> Reference:
+def build(
+    names: Sequence[str],
+    directions: Sequence[Direction],
+    matrix: Float64Array,
+    aspects: Sequence[str] = (),
+    alibis: Sequence[bool] = (),
+) -> Reference:
     """Make a reference of honest subjects, one a row, shape ``(subjects, features)``; NaN means "no value".
 
     Raises ValueError where there is no row, or the shapes do not fit.
@@ -42,6 +48,8 @@ def build(names: Sequence[str], directions: Sequence[Direction], matrix: Float64
         median=0.0,
         q95=0.0,
         count=len(matrix),
+        aspects=tuple(aspects),
+        alibis=tuple(alibis),
     )
     median, q95 = np.round(np.quantile(raw_scores(shape, matrix), (0.5, 0.95)), _DIGITS).tolist()
     return msgspec.structs.replace(shape, median=median, q95=q95)

@@ -32,7 +32,8 @@ class Reference(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     ``quantiles[j]`` are feature j's values at ``LEVELS``, sorted, or empty where no honest subject had a value.
     ``counts[j]`` is how many had one. ``median`` and ``q95`` are those of the raw scores (nats) of the same subjects,
-    and ``count`` is how many subjects there were.
+    and ``count`` is how many subjects there were. Of features with the same name in ``aspects`` only the strongest
+    speaks; those in ``alibis`` also count against suspicion. Both are empty where every feature stands for itself.
     """
 
     names: tuple[str, ...]
@@ -42,12 +43,16 @@ class Reference(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     median: float
     q95: float
     count: int
+    aspects: tuple[str, ...] = ()
+    alibis: tuple[bool, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse tables that do not fit each other; raises ValueError (msgspec tells it as ValidationError)."""
         width = len(self.names)
         if not len(self.directions) == len(self.quantiles) == len(self.counts) == width:
             raise ValueError("a reference needs one direction, quantile table and count for each name")
+        if len(self.aspects) not in {0, width} or len(self.alibis) not in {0, width}:
+            raise ValueError("a reference needs one aspect and alibi for each name, or none")
         for name, table in zip(self.names, self.quantiles, strict=True):
             if len(table) not in {0, len(LEVELS)} or list(table) != sorted(table):
                 raise ValueError(f"the quantiles of {name} are not {len(LEVELS)} sorted values")
@@ -63,9 +68,13 @@ class Reference(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class References(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """All strata of one promoted version. ``accounts`` by milestone; ``pools`` by ``"group/band"``."""
+    """All strata of one promoted version. ``accounts`` by milestone; ``pools`` by ``"group/band"``.
+
+    ``provisional`` marks a set that does not come from the traffic that it is used on: its alerts say so.
+    """
 
     version: str
+    provisional: bool = False
     accounts: dict[int, Reference] = {}
     pools: dict[str, Reference] = {}
 

@@ -1,7 +1,9 @@
 """Directional tail: how far a subject lies out on the side that each feature calls suspicious.
 
 For feature j, p_j is the share of honest subjects at least as extreme on that side. The raw score is the sum of
-``max(0, min(-ln p_j, 6) - 1)``, in nats: an ordinary feature adds nothing, and none adds more than five. The score is
+``max(0, min(-ln p_j, 6) - 1)``, in nats: an ordinary feature adds nothing, and none adds more than five. Of the
+features of one aspect only the strongest speaks, and a feature that is an alibi takes up to three nats away where a
+subject lies on the honest side: ``max(-3, -ln p_j - 1 + ln(2 (1 - p_j)))`` for p_j above one half. The score is
 ``(raw - median) / (q95 - median)`` of the honest subjects' raw scores: 0 is ordinary, 1 is the honest 95th percentile.
 """
 
@@ -16,13 +18,14 @@ from river import base
 from detection.detectors.reference import LEVELS, Reference
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from detection.columns import Float64Array
     from detection.detectors.reference import Direction
 
 CAP_NATS: Final = 6.0  # Rarer than 1 in 400 counts as 1 in 400: a reference rarely knows more.
 IDLE_NATS: Final = 1.0  # Two in five honest values lie out this far; they are no evidence.
+ALIBI_NATS: Final = 3.0  # One aspect alone must not clear what all others agree on.
 _LEAST_SPREAD: Final = 1.0  # Nats. A reference whose scores all agree would blow up the smallest difference.
 _LEVELS: Final = np.array(LEVELS)
 _Q90: Final = LEVELS.index(0.9)
@@ -60,12 +63,32 @@ def tail_probability(values: Float64Array, table: Float64Array, count: int, dire
 def _addends(reference: Reference, matrix: Float64Array) -> Float64Array:
     """Give each feature's nats, shape of ``matrix``."""
     nats = np.zeros(matrix.shape)
+    alibis = reference.alibis or (False,) * len(reference.names)
     for j, (table, count, direction) in enumerate(
         zip(reference.quantiles, reference.counts, reference.directions, strict=True)
     ):
         p = tail_probability(np.ascontiguousarray(matrix[:, j]), np.array(table), count, direction)
         # Below e^-6 the logarithm is capped anyway, and an underflow to 0 would warn.
-        nats[:, j] = np.maximum(np.minimum(-np.log(np.maximum(p, 1e-300)), CAP_NATS) - IDLE_NATS, 0.0)
+        nats[:, j] = np.minimum(-np.log(np.maximum(p, 1e-300)), CAP_NATS) - IDLE_NATS
+        if alibis[j]:
+            nats[:, j] = np.maximum(nats[:, j] + np.log(np.clip(2.0 * (1.0 - p), 1e-300, 1.0)), -ALIBI_NATS)
+            nats[np.isnan(matrix[:, j]), j] = 0.0
+        else:
+            nats[:, j] = np.maximum(nats[:, j], 0.0)
+    return _strongest(reference.aspects, nats)
+
+
+def _strongest(aspects: Sequence[str], nats: Float64Array) -> Float64Array:
+    """Leave of each aspect the feature that says most; the others add nothing."""
+    for aspect in dict.fromkeys(aspects):
+        columns = [j for j, name in enumerate(aspects) if name == aspect]
+        if len(columns) > 1:
+            part = nats[:, columns]
+            best = np.argmax(part, axis=1)
+            kept = np.zeros_like(part)
+            every = np.arange(len(part))
+            kept[every, best] = part[every, best]
+            nats[:, columns] = kept
     return nats
 
 

@@ -27,7 +27,7 @@ def account_features(rows: StructuredArray) -> Float64Array:
     span_hours = (rows["last_seen"] - rows["first_seen"]) / _HOUR_MS
     distinct = _share(estimate(rows["turns"]), seen)
     values = {
-        "total_output": np.log1p(rows["output_tokens"].astype(np.float64)),
+        "token_yield": np.log1p(_share(rows["output_tokens"], n)),
         "mean_output": _share(rows["log_output"] / FIXED_POINT, answered),
         "output_input_ratio": _share((rows["log_output"] - rows["log_input"]) / FIXED_POINT, answered),
         "output_spread": _deviation(rows["log_output"], rows["log_output_squared"], n),
@@ -98,4 +98,4 @@ def _entropy(histogram: Float64Array, count: Float64Array) -> Float64Array:
 
 def _coverage(cells: StructuredArray, seen: Float64Array) -> Float64Array:
     visited = np.bitwise_count(cells).sum(axis=1)
-    return np.where(seen > 0, visited / (cells.shape[1] * 64), np.nan)
+    return np.where(seen > 0, visited / np.minimum(np.maximum(seen, 1.0), cells.shape[1] * 64.0), np.nan)

@@ -51,7 +51,7 @@ _GAPS: Final = "from the third request"
 
 # n = requests, t = n - text_unavailable, a = n - errors.
 ACCOUNT_FEATURES: Final[tuple[Feature, ...]] = (
-    _account("total_output", "ln(1 + output_tokens)", "high", (0, 18), unit="nats", source="output_tokens"),
+    _account("token_yield", "ln(1 + output_tokens / n)", "high", (0, 12), unit="nats", source="output_tokens"),
     _account("mean_output", "log_output / a", "high", (0, 10), unit="nats", source="log_output", small_samples=_ANSWER),
     _account(
         "output_input_ratio",
@@ -139,7 +139,7 @@ ACCOUNT_FEATURES: Final[tuple[Feature, ...]] = (
     _account("cue_identity", "cues_identity / t", "high", (0, 1), source="cues_identity", small_samples=_TEXT),
     _account(
         "coverage",
-        "content cells visited / 256",
+        "content cells visited / min(t, 256)",
         "high",
         (0, 1),
         source="cells",
@@ -147,3 +147,35 @@ ACCOUNT_FEATURES: Final[tuple[Feature, ...]] = (
     ),
     _account("continuation", "continued / t", "low", (0, 1), source="continued", small_samples=_TEXT),
 )
+
+# Features of one aspect say nearly the same of an account; the strongest of them speaks for all.
+ACCOUNT_ASPECTS: Final[dict[str, str]] = {
+    "token_yield": "yield",
+    "rate": "volume",
+    "mean_output": "yield",
+    "output_input_ratio": "yield",
+    "output_spread": "clockwork",
+    "gap_variability": "clockwork",
+    "burst_share": "clockwork",
+    "hour_entropy": "clockwork",
+    "reasoning_share": "reasoning",
+    "cue_reasoning": "reasoning",
+    "distinct_turns": "novelty",
+    "distinct_responses": "novelty",
+    "coverage": "novelty",
+    "repeated_turns": "repetition",
+    "choices_share": "repetition",
+    "top_template": "template",
+    "template_reuse": "template",
+    "logprob_share": "probe",
+    "bias_vectors": "probe",
+    "refusal_share": "boundary",
+    "cue_boundary": "boundary",
+    "cue_identity": "boundary",
+    "cue_synthesis": "synthesis",
+    "echo_share": "synthesis",
+    "cue_grading": "grading",
+    "continuation": "conversation",
+}
+# Somebody who carries conversations on, or asks more than he takes, is an ordinary user in that respect.
+ACCOUNT_ALIBIS: Final = frozenset({"continuation", "output_input_ratio"})

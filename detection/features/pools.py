@@ -2,7 +2,8 @@
 
 Organic customers differ from one another: in volume, hour, length and content, more than chance would have it. Workers
 behind one dispatcher do not. Each feature is one statement of that, over the pool's sampled customers in its growing
-window. NaN means "cannot be told from this evidence" and adds nothing to a score.
+window, by the bound that speaks for the customers (``detection.features.bounds``). NaN means "cannot be told from this
+evidence" and adds nothing to a score.
 
 Notation: n_a requests of customer a; N their sum; k customers in the sample; K customers in the pool.
 """
@@ -16,6 +17,16 @@ import numpy as np
 
 from detection.columns import FIXED_POINT
 from detection.families import FAMILIES
+from detection.features.bounds import (
+    LEAST_WITHIN,
+    Groups,
+    greatest_icc,
+    greatest_log_f,
+    greatest_share,
+    greatest_volume_spread,
+    least_mean,
+    least_share,
+)
 from detection.pools.layout import CUES_PLACE, SUM_PLACE
 from detection.sketches.hyperloglog import estimate
 
@@ -24,108 +35,135 @@ if TYPE_CHECKING:
 
 DAY_MS: Final = 86_400_000
 NEW_DAYS: Final = 2
-LEAST_WITHIN: Final = 8  # Degrees of freedom that a variance within customers needs.
+CONTENT_DIMENSIONS: Final = 8  # Of the projection's 32 that vary independently in text: about so many.
 _TINY: Final = 1e-9
+
+Aspect = Literal[
+    "volume", "hours", "lengths", "content", "conversation", "novelty", "yield", "purpose", "pace", "payment", "context"
+]
+# Where customers of their own differ, and workers of one operator do not.
+EXCHANGEABLE: Final = frozenset({"volume", "hours", "lengths", "content", "conversation"})
 
 
 @dataclass(frozen=True, slots=True)
 class PoolFeature:
-    """One row of the catalogue. ``scored`` is False for context: reported beside a finding, no evidence in itself."""
+    """One row of the catalogue.
+
+    Features of one aspect say nearly the same, so the strongest of them speaks. ``context`` is reported beside a
+    finding and is no evidence in itself: honest crowds are young, and behind one network, as well.
+    """
 
     name: str
     formula: str
     direction: Literal["high", "low"]
     small_samples: str
-    exchangeability: bool = False
-    scored: bool = True
+    aspect: Aspect
+
+    @property
+    def scored(self) -> bool:
+        """Tell whether it counts in the score."""
+        return self.aspect != "context"
+
+    @property
+    def exchangeability(self) -> bool:
+        """Tell whether it says how far customers are interchangeable."""
+        return self.aspect in EXCHANGEABLE
 
 
 _RATIO: Final = "a ratio of sums: defined from one request on"
-_WITHIN: Final = f"NaN with fewer than 2 customers or {LEAST_WITHIN} requests beyond the first of each"
+_LEAST: Final = "least value at 90 %, customers as clusters, one imagined who has none; NaN for one customer"
+_LEAST_MEAN: Final = "least value at 90 %, customers as clusters; NaN for one customer"
+_WITHIN: Final = (
+    f"greatest value at 90 %; NaN with fewer than 2 customers or {LEAST_WITHIN} requests beyond the first of each"
+)
+
+
+def _purpose(name: str, what: str) -> PoolFeature:
+    return PoolFeature(name, f"{what} / N", "high", _LEAST, "purpose")
+
 
 CATALOGUE: Final[tuple[PoolFeature, ...]] = (
     PoolFeature(
-        "disp",
-        "ln((var n_a + .5) / (mean n_a + .5)), var with k - 1",
+        "volume_spread",
+        "sqrt(max(var n_a - mean n_a, 0)) / mean n_a, var with k - 1",
         "low",
-        "NaN with fewer than 2 customers",
-        exchangeability=True,
+        "greatest value of the variance at 90 %; NaN with fewer than 2 customers",
+        "volume",
     ),
     PoolFeature(
         "content_f",
         "ln(mean square between customers / within customers) of the 32-d projection",
         "low",
         f"{_WITHIN}; NaN where all prompts project alike or no text was seen",
-        exchangeability=True,
+        "content",
     ),
-    PoolFeature("icc_output", "ICC(1) of ln(1 + tokens out) by customer", "low", _WITHIN, exchangeability=True),
-    PoolFeature("icc_hour", "ICC(1) of (sin, cos) of the hour by customer", "low", _WITHIN, exchangeability=True),
-    PoolFeature("evenness", "1 - Gini(n_a)", "high", "NaN with fewer than 2 customers", exchangeability=True),
+    PoolFeature("icc_output", "ICC(1) of ln(1 + tokens out) by customer", "low", _WITHIN, "lengths"),
+    PoolFeature("icc_hour", "ICC(1) of (sin, cos) of the hour by customer", "low", _WITHIN, "hours"),
+    PoolFeature(
+        "own_prefix",
+        "requests that continue the customer's own earlier prompt / N",
+        "low",
+        "greatest value at 90 %, customers as clusters, one imagined who only converses; NaN for one customer",
+        "conversation",
+    ),
     PoolFeature(
         "self_repeat",
         "1 - sum of distinct last turns of each customer / N",
         "low",
         "NaN where no text was seen; each count is capped at n_a",
-        exchangeability=True,
+        "novelty",
     ),
     PoolFeature(
         "cross_overlap",
         "1 - distinct last turns of the pool / sum of distinct last turns of each customer",
         "low",
         "NaN where no text was seen; 0 where the sketches' error would make it negative",
-        exchangeability=True,
+        "novelty",
     ),
-    PoolFeature("log_out_in", "mean ln((1 + tokens out) / (1 + tokens in))", "high", _RATIO),
-    PoolFeature("log_out", "mean ln(1 + tokens out)", "high", _RATIO),
     PoolFeature(
         "response_distinct",
         "sum of distinct responses of each customer / N",
         "high",
         "NaN where no response was seen; each count is capped at n_a",
+        "novelty",
     ),
+    PoolFeature("log_out_in", "mean ln((1 + tokens out) / (1 + tokens in))", "high", _LEAST_MEAN, "yield"),
+    PoolFeature("log_out", "mean ln(1 + tokens out)", "high", _LEAST_MEAN, "yield"),
+    _purpose("cue_reasoning", "requests that ask for the steps"),
+    _purpose("cue_synthesis", "requests that ask to make questions or data"),
+    _purpose("cue_grading", "requests that ask to grade or compare"),
+    _purpose("cue_boundary", "requests that ask what the model may not do"),
+    _purpose("cue_identity", "requests that ask about the model itself"),
+    _purpose("refusal_share", "refused requests"),
+    _purpose("logprob_share", "requests with logprobs"),
+    _purpose("response_echo", "requests whose prompt holds an earlier response"),
+    PoolFeature("burst_share", "requests under 1 s after the account's previous one / N", "high", _LEAST, "pace"),
     PoolFeature(
-        "own_prefix",
-        "requests that continue the customer's own earlier prompt / N",
-        "low",
-        _RATIO,
-        exchangeability=True,
-    ),
-    PoolFeature("young_share", "requests of accounts under 14 days / N", "high", _RATIO, scored=False),
-    PoolFeature(
-        "new_rate",
-        "customers under 2 days / customers of known age",
+        "payment_concentration",
+        "ln(1 + mean co-members on the customer's payment attribute x (K - 1) / (k - 1))",
         "high",
-        "NaN where no age is known: first sight tells an age only 2 days after observation began",
-        scored=False,
+        "NaN where no payment is known, and for pools whose key is the payment",
+        "payment",
     ),
     PoolFeature(
         "network_concentration",
         "ln(1 + mean co-members on the customer's network x (K - 1) / (k - 1))",
         "high",
         "NaN where no network is known, and for pools whose key is the network",
+        "context",
     ),
+    PoolFeature("young_share", "requests of accounts under 14 days / N", "high", _RATIO, "context"),
     PoolFeature(
-        "payment_concentration",
-        "ln(1 + mean co-members on the customer's payment attribute x (K - 1) / (k - 1))",
+        "new_rate",
+        "customers under 2 days / customers of known age",
         "high",
-        "NaN where no payment is known, and for pools whose key is the payment",
+        "NaN where no age is known: first sight tells an age only 2 days after observation began",
+        "context",
     ),
-    PoolFeature("cue_reasoning", "requests that ask for the steps / N", "high", _RATIO),
-    PoolFeature("cue_synthesis", "requests that ask to make questions or data / N", "high", _RATIO),
-    PoolFeature("cue_grading", "requests that ask to grade or compare / N", "high", _RATIO),
-    PoolFeature("cue_boundary", "requests that ask what the model may not do / N", "high", _RATIO),
-    PoolFeature("cue_identity", "requests that ask about the model itself / N", "high", _RATIO),
-    PoolFeature("refusal_share", "refused requests / N", "high", _RATIO),
-    PoolFeature("logprob_share", "requests with logprobs / N", "high", _RATIO),
-    PoolFeature("burst_share", "requests under 1 s after the account's previous one / N", "high", _RATIO),
-    PoolFeature("response_echo", "requests whose prompt holds an earlier response / N", "high", _RATIO),
 )
 NAMES: Final = tuple(feature.name for feature in CATALOGUE)
 SCORED: Final = np.array([feature.scored for feature in CATALOGUE])
-EXCHANGEABILITY: Final = np.array([feature.exchangeability for feature in CATALOGUE])
-_SHARES: Final = (
-    ("own_prefix", SUM_PLACE["continued"]),
-    ("young_share", SUM_PLACE["young"]),
+_LEAST_SHARES: Final = (
     ("cue_reasoning", CUES_PLACE),
     ("cue_synthesis", CUES_PLACE + 1),
     ("cue_grading", CUES_PLACE + 2),
@@ -159,26 +197,25 @@ def pool_features(batch: PoolBatch) -> Float64Array:
     requests = sums[:, SUM_PLACE["requests"]].astype(np.float64)
     size = np.diff(starts, append=len(members)).astype(np.float64)
     total = totals[:, SUM_PLACE["requests"]].astype(np.float64)
-    groups = _Groups(starts, size, requests, total)
+    groups = Groups(starts, size, requests, total)
 
     def put(name: str, values: Float64Array) -> None:
         features[:, NAMES.index(name)] = values
 
-    for name, place in _SHARES:
-        put(name, totals[:, place] / total)
-    output, given = totals[:, SUM_PLACE["log_output"]], totals[:, SUM_PLACE["log_input"]]
-    put("log_out", output / total / FIXED_POINT)
-    put("log_out_in", (output - given) / total / FIXED_POINT)
-    put("disp", _dispersion(groups))
-    put("evenness", _evenness(groups))
+    for name, place in _LEAST_SHARES:
+        put(name, least_share(groups, sums[:, place].astype(np.float64)))
+    put("own_prefix", greatest_share(groups, sums[:, SUM_PLACE["continued"]].astype(np.float64)))
+    put("young_share", totals[:, SUM_PLACE["young"]] / total)
+    output, given = (sums[:, SUM_PLACE[name]].astype(np.float64) / FIXED_POINT for name in ("log_output", "log_input"))
+    put("log_out", least_mean(groups, output))
+    put("log_out_in", least_mean(groups, output - given))
+    put("volume_spread", greatest_volume_spread(groups))
     own = sums[:, SUM_PLACE["log_output"]].astype(np.float64)[:, None]
-    put("icc_output", _icc(groups, own, sums[:, SUM_PLACE["log_output_squared"]].astype(np.float64)))
+    put("icc_output", greatest_icc(groups, own, sums[:, SUM_PLACE["log_output_squared"]].astype(np.float64)))
     hours = sums[:, [SUM_PLACE["hour_sine"], SUM_PLACE["hour_cosine"]]].astype(np.float64)
-    put("icc_hour", _icc(groups, hours, requests * FIXED_POINT**2))
+    put("icc_hour", greatest_icc(groups, hours, requests * FIXED_POINT**2))
     squares = sums[:, SUM_PLACE["projection_squared"]].astype(np.float64)
-    between, within = _mean_squares(groups, members["projection"].astype(np.float64), squares)
-    told = (between > _TINY) & (within > _TINY)
-    put("content_f", np.log(np.where(told, between, np.nan) / np.where(told, within, np.nan)))
+    put("content_f", greatest_log_f(groups, members["projection"].astype(np.float64), squares, CONTENT_DIMENSIONS))
     distinct = np.minimum(estimate(members["residuals"]), requests)
     each = np.add.reduceat(distinct, starts)
     pooled = estimate(np.maximum.reduceat(members["residuals"], starts, axis=0))
@@ -192,61 +229,7 @@ def pool_features(batch: PoolBatch) -> Float64Array:
     return features
 
 
-@dataclass(frozen=True, slots=True)
-class _Groups:
-    starts: Int64Array
-    size: Float64Array  # k
-    requests: Float64Array  # n_a, by member
-    total: Float64Array  # N
-
-    def sum(self, values: Float64Array) -> Float64Array:
-        return np.add.reduceat(values, self.starts, axis=0)
-
-    def spread(self, values: Float64Array) -> Float64Array:
-        """Repeat each pool's value for its members."""
-        return np.repeat(values, self.size.astype(np.int64), axis=0)
-
-
-def _dispersion(groups: _Groups) -> Float64Array:
-    mean = groups.total / groups.size
-    squares = groups.sum((groups.requests - groups.spread(mean)) ** 2)
-    variance = squares / np.where(groups.size > 1, groups.size - 1.0, np.nan)
-    return np.log((variance + 0.5) / (mean + 0.5))
-
-
-def _evenness(groups: _Groups) -> Float64Array:
-    pool = groups.spread(np.arange(len(groups.starts), dtype=np.float64))
-    ascending = groups.requests[np.lexsort((groups.requests, pool))]
-    place = np.arange(len(ascending)) - groups.spread(groups.starts.astype(np.float64)) + 1.0
-    weighted = groups.sum(place * ascending)
-    gini = 2.0 * weighted / (groups.size * groups.total) - (groups.size + 1.0) / groups.size
-    return np.where(groups.size > 1, 1.0 - gini, np.nan)
-
-
-def _mean_squares(groups: _Groups, sums: Float64Array, squares: Float64Array) -> tuple[Float64Array, Float64Array]:
-    """Give the mean squares between and within customers; NaN where there are too few to tell.
-
-    ``sums`` are the members' sums of vectors, shape ``(members, d)``; ``squares`` their sums of squared lengths.
-    """
-    about = groups.sum((sums**2).sum(axis=1) / groups.requests)
-    grand = (groups.sum(sums) ** 2).sum(axis=1) / groups.total
-    free = groups.total - groups.size
-    enough = (groups.size > 1) & (free >= LEAST_WITHIN)
-    between = np.maximum(about - grand, 0.0) / np.where(enough, groups.size - 1.0, np.nan)
-    within = np.maximum(groups.sum(squares) - about, 0.0) / np.where(enough, free, np.nan)
-    return between, within
-
-
-def _icc(groups: _Groups, sums: Float64Array, squares: Float64Array) -> Float64Array:
-    """ICC(1) for groups of unequal size (Shrout & Fleiss 1979; n0 as in Donner 1986); NaN where nothing varies."""
-    between, within = _mean_squares(groups, sums, squares)
-    lone = groups.sum(groups.requests**2) / groups.total
-    typical = (groups.total - lone) / np.where(groups.size > 1, groups.size - 1.0, np.nan)
-    whole = between + (typical - 1.0) * within
-    return np.where(whole > _TINY, (between - within) / np.where(whole > _TINY, whole, np.nan), np.nan)
-
-
-def _new_rate(batch: PoolBatch, groups: _Groups) -> Float64Array:
+def _new_rate(batch: PoolBatch, groups: Groups) -> Float64Array:
     limit = batch.time_ms - NEW_DAYS * DAY_MS
     created, seen = batch.members["created_at"], batch.members["first_seen"]
     known = (created > 0) | (batch.observed_since_ms <= limit)
@@ -255,7 +238,7 @@ def _new_rate(batch: PoolBatch, groups: _Groups) -> Float64Array:
     return groups.sum((new & known).astype(np.float64)) / np.where(counted > 0, counted, np.nan)
 
 
-def _concentration(batch: PoolBatch, groups: _Groups, attribute: Literal["network", "payment"]) -> Float64Array:
+def _concentration(batch: PoolBatch, groups: Groups, attribute: Literal["network", "payment"]) -> Float64Array:
     values = batch.members[attribute]
     pool = np.repeat(np.arange(len(groups.starts)), groups.size.astype(np.int64))
     order = np.lexsort((values, pool))

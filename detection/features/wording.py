@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+_REASONS: Final = 2
+
 # Each completes "…, because"; it says what was seen on the suspicious side.
 WORDS: Final[dict[str, str]] = {
     # Pools: customers against each other.
-    "disp": "their request counts are more alike than chance allows",
+    "volume_spread": "their request counts are hardly less alike than chance makes them",
     "content_f": "what they ask about does not differ from one to the next",
     "icc_output": "their answers are equally long, whoever asks",
     "icc_hour": "none of them keeps hours of its own",
-    "evenness": "they share the traffic evenly",
     "self_repeat": "hardly anyone repeats a prompt",
     "cross_overlap": "hardly any prompt is asked twice",
     "log_out_in": "they ask little and take long answers",
@@ -30,7 +32,7 @@ WORDS: Final[dict[str, str]] = {
     "burst_share": "requests follow each other within a second",
     "response_echo": "prompts hold earlier answers",
     # Accounts against honest accounts of the same count.
-    "total_output": "it took more output than such accounts do",
+    "token_yield": "it takes more output for a request than such accounts do",
     "mean_output": "its answers are long",
     "output_input_ratio": "it asks little and takes long answers",
     "output_spread": "its answers are all of one length",
@@ -48,6 +50,8 @@ WORDS: Final[dict[str, str]] = {
     "echo_share": "its prompts hold earlier answers",
     "coverage": "it covers every kind of subject",
     "continuation": "it never carries a conversation on",
+    # Links and probes.
+    "coincidences": "they send the same prompts within seconds of each other",
     # Both.
     "cue_reasoning": "prompts ask for the chain of thought",
     "cue_synthesis": "prompts ask for training material",
@@ -58,6 +62,6 @@ WORDS: Final[dict[str, str]] = {
 
 
 def because(features: Iterable[str]) -> str:
-    """Join the words of features, the strongest first: "…; …"."""
+    """Join the words of the two strongest features, which come first; the page shows all."""
     # A finding may come from a newer worker, with a feature that this one has no words for.
-    return " and ".join(WORDS.get(name, name.replace("_", " ")) for name in features)
+    return " and ".join(WORDS.get(name, name.replace("_", " ")) for name in islice(features, _REASONS))

@@ -22,17 +22,19 @@ from detection.outcomes import (
     Member,
     SubjectKind,
 )
+from detection.policy.purpose import is_harvest, is_study
 from detection.policy.severity import confidence_of, severity_of
+from detection.policy.telling import clearing_of, corpus_share, tags_of
 
 if TYPE_CHECKING:
     from detection.config import IncidentPolicy
 
 CORE_STRENGTH: Final = 0.5
 COHESION: Final = 0.5  # A pool may extend a core that holds at least this share of the pool's customers.
+ONE_NETWORK: Final = 0.8  # So many of the members on one network are one place, proxies beside it or not.
 _COHORT: Final = "cohort"
 _NETWORK: Final = "network"
 _FINDINGS_QUOTED: Final = 64
-_REASONS: Final = 2  # Features that the title speaks of; the page shows all.
 
 
 class Incident(msgspec.Struct, kw_only=True):
@@ -68,7 +70,8 @@ class Incident(msgspec.Struct, kw_only=True):
             self._name(member, inside=member.customer in self.core)
         bare = msgspec.structs.replace(finding, members=[])
         self.findings[finding.subject] = bare
-        speaks = self.subject_kind == "account" or not alone  # A campaign's alert tells of the group.
+        # A campaign's alert tells of the group.
+        speaks = self.subject_kind == "account" or not alone or self.lane == "probe"
         if self.strongest is None or (speaks and finding.score / finding.threshold > self.ratio):
             self.strongest = bare
         self.last_hop = finding.hop
@@ -89,13 +92,18 @@ class Incident(msgspec.Struct, kw_only=True):
         return sum(member.strength >= CORE_STRENGTH for member in self.members.values())
 
     def kind(self, verified_share: float) -> AlertKind:
-        """Ask where the evidence cannot tell a firm from a harvest: mostly verified, or held by a network alone."""
+        """Ask where the evidence cannot tell a firm from a harvest.
+
+        That is: mostly verified customers; or one network holds them all, and nothing that they ask for is a harvest's.
+        """
         total = sum(finding.requests for finding in self.findings.values())
         verified = sum(finding.requests * finding.verified_share for finding in self.findings.values())
         if verified > verified_share * total:
             return "verification_request"
-        pools = [group_of(finding) for finding in self.findings.values() if finding.family]
-        return "verification_request" if pools and set(pools) == {_NETWORK} else "alert"
+        if self.subject_kind == "account":
+            return "verification_request" if self.strongest and is_study(self.strongest) else "alert"
+        harvest = any(is_harvest(finding) for finding in self.findings.values())
+        return "verification_request" if self._one_network() and not harvest else "alert"
 
     def grew(self, policy: IncidentPolicy, hop_ms: int) -> bool:
         """Tell whether a raised incident has something new to say after its last finding."""
@@ -120,6 +128,9 @@ class Incident(msgspec.Struct, kw_only=True):
         self.raised_kind = self.kind(verified_share)
         groups = {group_of(finding) for finding in self.findings.values()}
         members = [self.members[account] for account in sorted(self.members)]
+        if self.raised_kind == "verification_request":
+            # A question is no claim: nobody is named above one half.
+            members = [msgspec.structs.replace(one, strength=min(one.strength, CORE_STRENGTH)) for one in members]
         quoted = sorted(self.findings.values(), key=lambda f: (-f.score / f.threshold, f.subject))[:_FINDINGS_QUOTED]
         return Alert(
             alert_id=self.alert_id,
@@ -141,6 +152,16 @@ class Incident(msgspec.Struct, kw_only=True):
             members=members,
             findings=[_quote(finding) for finding in quoted],
             config_version=config_version,
+            tags=tags_of(self.lane, one_network=self._one_network()),
+            clearing=clearing_of(self.lane, self.raised_kind),
+            provisional=any(finding.provisional for finding in self.findings.values()),
+            corpus_share=corpus_share(sum(member.requests for member in members)),
+        )
+
+    def _one_network(self) -> bool:
+        pools = [finding for finding in self.findings.values() if finding.family]
+        return bool(pools) and all(
+            group_of(finding) == _NETWORK or finding.network_share >= ONE_NETWORK for finding in pools
         )
 
     def _name(self, member: Member, *, inside: bool) -> None:
@@ -177,11 +198,15 @@ def _quote(finding: Finding) -> FindingReference:
 
 
 def _title(incident: Incident, strongest: Finding, groups: set[str]) -> str:
-    reasons = because(item.feature for item in strongest.evidence[:_REASONS]) or "no single feature leads"
+    reasons = because(item.feature for item in strongest.evidence if item.weight > 0) or "no single feature leads"
     if incident.subject_kind == "account":
-        return f"One account stands out from honest ones after {strongest.requests:,} requests: {reasons}"
-    shared = FAMILIES[Family[strongest.family.upper()]].attribute if strongest.family else "an operator's link"
+        asks = ": ask what it is for" if incident.raised_kind == "verification_request" else ""
+        return f"One account stands out from honest ones after {strongest.requests:,} requests: {reasons}{asks}"
+    who = "1 customer" if incident.customers == 1 else f"{incident.customers:,} customers"
+    if strongest.lane == "probe":
+        return f"{who} with the same settings read log probabilities: {reasons}"
+    shared = FAMILIES[Family[strongest.family.upper()]].attribute
     more = f" (and {len(groups) - 1} more)" if len(groups) > 1 else ""
     if incident.raised_kind == "verification_request":
-        return f"{incident.customers:,} customers with {shared}{more} are one firm or one harvest: ask who they are"
-    return f"{incident.customers:,} customers with {shared}{more} act like one operator: {reasons}"
+        return f"{who} with {shared}{more} are one firm or one harvest: ask who they are"
+    return f"{who} with {shared}{more} act like one operator: {reasons}"

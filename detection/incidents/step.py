@@ -7,12 +7,13 @@ merged with each other, so that no honest crowd can become the bridge between tw
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 
 from detection.ids import digest_hex, rfc3339
 from detection.incidents.incident import Incident
+from detection.incidents.links import Links, LinkState
 from detection.outcomes import Finding
 from detection.policy.entitlements import Entitlements, Validity
 
@@ -23,7 +24,19 @@ if TYPE_CHECKING:
 
 _HOUR_MS: Final = 3_600_000
 _LEAST_CUSTOMERS: Final = 3  # What is left of a pool once the entitled are out must still be a group.
+_FIRST: Final = frozenset({"link", "probe"})
+_GROUPS: Final = frozenset({"pool", "link"})
+COINCIDENCE: Final = "coincidence"  # The detector of raw facts that only lane G reads.
 _ENTITLED_SHARE: Final = 0.5
+
+
+class LaneSwitches(Protocol):
+    """What every lane's configuration has."""
+
+    @property
+    def shadow(self) -> bool: ...  # noqa: D102 - Findings are counted and raise nothing.
+    @property
+    def alerts_per_hour(self) -> int: ...  # noqa: D102 - The lane's budget of new incidents.
 
 
 class _State(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -34,8 +47,10 @@ class _State(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     incidents: dict[str, Incident]
     entitlements: dict[str, dict[str, Validity]]
     budget_hour: int
-    budget_used: int
+    budget_used: dict[str, int]  # By lane.
+    shadowed: int = 0
     suppressed: int
+    links: LinkState = msgspec.field(default_factory=LinkState)
 
 
 class IncidentsStep:
@@ -45,6 +60,13 @@ class IncidentsStep:
         self._config = config
         self._policy = config.incidents
         self._hop_ms = config.clocking.hop_ms
+        self._lanes: dict[str, LaneSwitches] = {
+            "pool": config.pools,
+            "account": config.accounts,
+            "link": config.links,
+            "probe": config.probes,
+            "entitlement": config.entitlements,
+        }
         self.closed_hop = -1
         self.suppressed = 0  # Findings that entitlements cleared.
         self._sources: dict[str, list[int]] = {"accounts": [-1] * accounts_partitions, "pools": [-1] * pools_partitions}
@@ -54,8 +76,10 @@ class IncidentsStep:
         self._by_account: dict[str, set[str]] = {}  # Named accounts of campaigns, to alert ids.
         self._by_subject: dict[str, str] = {}
         self._entitlements = Entitlements()
+        self._links = Links(config)
         self._budget_hour = -1
-        self._budget_used = 0
+        self._budget_used: dict[str, int] = {}
+        self.shadowed = 0  # Findings of lanes in shadow.
         self._alerts: list[Alert] = []
 
     @property
@@ -105,7 +129,9 @@ class IncidentsStep:
                 entitlements=self._entitlements.known,
                 budget_hour=self._budget_hour,
                 budget_used=self._budget_used,
+                shadowed=self.shadowed,
                 suppressed=self.suppressed,
+                links=self._links.state,
             )
         )
 
@@ -116,11 +142,12 @@ class IncidentsStep:
             job: len(hops) for job, hops in self._sources.items()
         }:
             raise ValueError("the state was written for other partition counts")
-        self.closed_hop, self.suppressed = state.closed_hop, state.suppressed
+        self.closed_hop, self.suppressed, self.shadowed = state.closed_hop, state.suppressed, state.shadowed
         self._sources, self._waiting, self._incidents = state.sources, {}, state.incidents
         for finding in state.waiting:
             self.add(finding)
         self._entitlements = Entitlements(state.entitlements)
+        self._links = Links(self._config, state.links)
         self._budget_hour, self._budget_used = state.budget_hour, state.budget_used
         self._by_customer, self._by_account, self._by_subject = {}, {}, {}
         for incident in self._incidents.values():
@@ -139,9 +166,14 @@ class IncidentsStep:
 
     def _close(self, hop: int) -> None:
         self._forget_quiet(hop)
-        findings = self._waiting.pop(hop, {}).values()
+        waiting = self._waiting.pop(hop, {}).values()
+        facts = sorted((one for one in waiting if one.detector == COINCIDENCE), key=lambda one: one.finding_id)
+        findings = [one for one in waiting if one.detector != COINCIDENCE] + self._links.close(hop, facts)
         touched: dict[str, None] = {}
-        for finding in sorted(findings, key=lambda f: (-f.score / f.threshold, f.lane, f.family, f.finding_id)):
+        for finding in sorted(findings, key=_precedence):
+            if self._lanes[finding.lane].shadow:
+                self.shadowed += 1
+                continue
             incident = self._place(finding)
             if incident is not None:
                 touched[incident.alert_id] = None
@@ -155,8 +187,8 @@ class IncidentsStep:
     def _place(self, finding: Finding) -> Incident | None:
         """Put a finding where it belongs; None where entitlements clear it."""
         members, entitled = self._entitlements.split(finding.members, (finding.hop + 1) * self._hop_ms)
-        grouped = len(finding.members) > 1
-        short = grouped and len({member.customer for member in members}) < _LEAST_CUSTOMERS
+        grouped = finding.lane != "account"
+        short = finding.lane in _GROUPS and len({member.customer for member in members}) < _LEAST_CUSTOMERS
         if entitled > _ENTITLED_SHARE or not members or short:
             self.suppressed += 1
             return None
@@ -193,12 +225,15 @@ class IncidentsStep:
     def _raise_new(self, hop: int, time: str) -> None:
         hour = self._hour(hop)
         if hour != self._budget_hour:
-            self._budget_hour, self._budget_used = hour, 0
+            self._budget_hour, self._budget_used = hour, {}
         new = [incident for incident in self._incidents.values() if not incident.revision]
         new.sort(key=lambda incident: (-incident.ratio, incident.alert_id))
-        for incident in new[: max(self._policy.alerts_per_hour - self._budget_used, 0)]:
-            self._raise(incident, hop, time)
-            self._budget_used += 1
+        for incident in new:
+            used = self._budget_used.get(incident.lane, 0)
+            within = sum(self._budget_used.values()) < self._policy.alerts_per_hour
+            if within and used < self._lanes[incident.lane].alerts_per_hour:
+                self._raise(incident, hop, time)
+                self._budget_used[incident.lane] = used + 1
 
     def _raise(self, incident: Incident, hop: int, time: str) -> None:
         self._alerts.append(incident.alert(hop, time, self._policy.verified_share, self._config.version))
@@ -224,6 +259,17 @@ class IncidentsStep:
                 self._by_customer.setdefault(customer, set()).add(incident.alert_id)
             for account in incident.members:
                 self._by_account.setdefault(account, set()).add(incident.alert_id)
+
+
+def _precedence(finding: Finding) -> tuple[bool, float, str, str, str]:
+    """Take links and probes first, which know who belongs together; then by score."""
+    return (
+        finding.lane not in _FIRST,
+        -finding.score / finding.threshold,
+        finding.lane,
+        finding.family,
+        finding.finding_id,
+    )
 
 
 _encoder = msgspec.msgpack.Encoder(order="deterministic")

@@ -24,7 +24,8 @@ SubjectKind: TypeAlias = Literal["account", "campaign", "organization", "tenant"
 Licence: TypeAlias = Literal["entitled", "lapsed", "none"]
 TENANT: Final = "tenant"  # The one subject of its kind: the kill switch.
 _WATCHED: Final = height("observe")
-_CLEARING: Final = frozenset({"false_positive", "benign"})
+# A verdict that was taken back restricts nobody any more.
+_CLEARING: Final = frozenset({"false_positive", "benign", "withdrawn"})
 
 
 class Proposal(msgspec.Struct, frozen=True, kw_only=True):

@@ -50,11 +50,15 @@ def own_share(members: StructuredArray) -> Float64Array:
     return share
 
 
-def choose(members: StructuredArray, lane: PoolLane, confidence: float) -> Core:
-    """Choose among one pool's members; ``confidence`` in 0..1 is the pool's own."""
+def choose(members: StructuredArray, lane: PoolLane, confidence: float, *, shared_by_design: bool = True) -> Core:
+    """Choose among one pool's members; ``confidence`` in 0..1 is the pool's own.
+
+    What strangers share by design (settings, a network) says something of a customer only where it is much of what the
+    customer does; nobody sends an operator's template by chance, however much else he sends.
+    """
     requests = members["sums"][:, SUM_PLACE["requests"]]
     share = own_share(members)
-    steady = (share >= lane.member_share) & (requests >= lane.member_requests)
+    steady = ((share >= lane.member_share) | (not shared_by_design)) & (requests >= lane.member_requests)
     if steady.sum() < lane.minimum_customers:
         return Core(np.zeros(len(members), bool), np.zeros(len(members)), whole=False)
     deviations = _deviations(_profile(members), steady)
@@ -65,7 +69,8 @@ def choose(members: StructuredArray, lane: PoolLane, confidence: float) -> Core:
     odds = _AGREEMENT * ratio.sum(axis=1)
     typical = 1.0 / (1.0 + np.exp(-np.clip(odds, -30.0, 30.0)))
     evidence = requests / (requests + _HALF_EVIDENCE)
-    strength = np.where(named, confidence * typical * np.sqrt(share) * evidence, 0.0)
+    own = np.sqrt(share) if shared_by_design else np.ones(len(share))
+    strength = np.where(named, confidence * typical * own * evidence, 0.0)
     return Core(named, strength, whole=bool(named.sum() >= lane.core_share * len(members)))
 
 

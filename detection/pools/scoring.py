@@ -1,7 +1,9 @@
 """From pool features to findings: the right reference, the directional tail, the members.
 
 References are stratified by the family's group and by the number of customers. Where a stratum was seen with too few
-honest pools, the next wider one speaks: group and band, group, band, all.
+honest pools, the next wider one speaks: group and band, group, band, all. A pool is scored as a whole and, where it
+holds one, by its densest part (``detection.pools.densest``), which has strata of its own; the more telling one is the
+finding.
 """
 
 from __future__ import annotations
@@ -12,37 +14,68 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from detection.detectors.calibration import build
 from detection.detectors.tail import DirectionalTail
 from detection.families import FAMILIES, Family
-from detection.features.pools import CATALOGUE, EXCHANGEABILITY, NAMES, SCORED, PoolBatch, pool_features
+from detection.features.pools import CATALOGUE, NAMES, SCORED, PoolBatch, pool_features
 from detection.ids import digest_hex, rfc3339, to_hex
 from detection.outcomes import Evidence, Finding, Member
+from detection.pools.densest import densest
+from detection.pools.layout import SUM_PLACE
 from detection.pools.members import choose
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping
 
-    from detection.columns import Float64Array, StructuredArray
+    from detection.columns import Float64Array, Int64Array, StructuredArray, UInt64Array
     from detection.config import DetectionConfig
-    from detection.detectors.reference import References
+    from detection.detectors.reference import Reference, References
 
 DETECTOR: Final = "directional_tail"
 BANDS: Final = ((60, "60+"), (20, "20-59"), (8, "8-19"), (0, "4-7"))
 EVERY: Final = "all"
+PART: Final = ".part"  # Ends the group's name where the densest part of a pool is meant.
+CUSTOMERS_KEPT: Final = 64
 LEAST_ROWS: Final = 60  # A reference of fewer honest pools knows too little of its own tail.
-SCORED_NAMES: Final = tuple(feature.name for feature in CATALOGUE if feature.scored)
-SCORED_DIRECTIONS: Final = tuple(feature.direction for feature in CATALOGUE if feature.scored)
-_EXCHANGEABLE: Final = EXCHANGEABILITY[SCORED]
+_FEATURES: Final = tuple(feature for feature in CATALOGUE if feature.scored)
+SCORED_NAMES: Final = tuple(feature.name for feature in _FEATURES)
+SCORED_DIRECTIONS: Final = tuple(feature.direction for feature in _FEATURES)
+_EXCHANGEABLE: Final = np.array([feature.exchangeability for feature in _FEATURES])
 _EXCHANGEABLE_SHARE: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True)
 class PoolVector:
-    """One scoring as the reference builder records it: the stratum, and the scored features in their order."""
+    """One scoring as the reference builder records it: the stratum, and the scored features in their order.
+
+    ``customers`` are those of the smallest mixed hashes, at most ``CUSTOMERS_KEPT``: two pools that share customers
+    keep the same of them.
+    """
 
     group: str
     band: str
     values: Float64Array
+    pool: int = 0
+    hop: int = 0
+    customers: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Scored:
+    """Pools or parts of pools with their scores; ``place`` is each one's place in the batch that was given."""
+
+    batch: PoolBatch
+    place: Int64Array
+    features: Float64Array
+    tails: list[str]  # "" where no reference speaks.
+    scores: Float64Array
+    addends: Float64Array
+
+
+def build_pool_reference(matrix: Float64Array) -> Reference:
+    """Make the reference of one stratum from honest pools' scored features, one pool a row."""
+    aspects = [feature.aspect for feature in _FEATURES]
+    return build(SCORED_NAMES, SCORED_DIRECTIONS, matrix, aspects, [feature.exchangeability for feature in _FEATURES])
 
 
 def band_of(customers: float) -> str:
@@ -52,7 +85,24 @@ def band_of(customers: float) -> str:
 
 def strata(group: str, band: str) -> tuple[str, ...]:
     """Name the reference strata that may speak for a pool, narrowest first."""
-    return f"{group}/{band}", f"{group}/{EVERY}", f"{EVERY}/{band}", f"{EVERY}/{EVERY}"
+    every = EVERY + PART if group.endswith(PART) else EVERY
+    return f"{group}/{band}", f"{group}/{EVERY}", f"{every}/{band}", f"{every}/{EVERY}"
+
+
+def pool_tails(references: References) -> dict[str, DirectionalTail]:
+    """Give the strata that were seen often enough to speak; raises ValueError for a reference of other features."""
+    tails = {}
+    for name, reference in references.pools.items():
+        if reference.names != SCORED_NAMES or reference.directions != SCORED_DIRECTIONS:
+            raise ValueError(f"the reference {references.version!r} was built for other features: {name}")
+        if reference.count >= LEAST_ROWS:
+            tails[name] = DirectionalTail(reference)
+    return tails
+
+
+def speaking(tails: Mapping[str, DirectionalTail], group: str, band: str) -> str:
+    """Name the narrowest stratum that speaks for a pool; "" where none does."""
+    return next((name for name in strata(group, band) if name in tails), "")
 
 
 class PoolScorer:
@@ -60,78 +110,86 @@ class PoolScorer:
 
     def __init__(self, config: DetectionConfig, references: References | None) -> None:
         self._config = config
-        self._tails: dict[str, DirectionalTail] = {}
-        if references is not None:
-            for name, reference in references.pools.items():
-                if reference.names != SCORED_NAMES or reference.directions != SCORED_DIRECTIONS:
-                    raise ValueError(f"the reference {references.version!r} was built for other features: {name}")
-                if reference.count >= LEAST_ROWS:
-                    self._tails[name] = DirectionalTail(reference)
+        self._recording = references is None
+        self._provisional = references is not None and references.provisional
+        self._tails = {} if references is None else pool_tails(references)
 
     def score(self, batch: PoolBatch, pools: StructuredArray, hop: int) -> tuple[list[Finding], list[PoolVector]]:
         """Score pools in the order given; ``pools`` are their ``POOL`` rows."""
-        features = pool_features(batch)
-        places = [
-            (FAMILIES[Family(family)].group, band_of(customers))
-            for family, customers in zip(batch.families.tolist(), batch.customers.tolist(), strict=True)
-        ]
-        vectors = [PoolVector(*place, values) for place, values in zip(places, features[:, SCORED], strict=True)]
-        chosen = [self._tail_of(*place) for place in places]
-        scores = np.full(len(pools), -math.inf)
-        addends = np.zeros((len(pools), len(SCORED_NAMES)))
-        for name in sorted({name for name in chosen if name}):
-            rows = np.flatnonzero(np.array([name == other for other in chosen]))
-            scores[rows], addends[rows] = self._tails[name].score_many(features[rows][:, SCORED])
-        findings = list(self._findings(batch, pools, hop, features, chosen, scores, addends))
+        vectors: list[PoolVector] = []
+        best: dict[int, tuple[_Scored, int]] = {}
+        parts, owners = _parts(batch)
+        for scored in (
+            self._scored(batch, np.arange(len(pools)), ""),
+            *([self._scored(parts, owners, PART)] if len(owners) else []),
+        ):
+            if self._recording:
+                vectors += _vectors(scored, pools["pool"], hop, PART if scored.batch is parts else "")
+            alike = np.maximum(scored.addends[:, _EXCHANGEABLE], 0.0).sum(axis=1)
+            telling = (np.round(scored.scores, 4) >= self._config.pools.threshold) & (
+                alike >= _EXCHANGEABLE_SHARE * scored.scores
+            )
+            for row in np.flatnonzero(telling).tolist():
+                place = int(scored.place[row])
+                known = best.get(place)
+                if known is None or scored.scores[row] > known[0].scores[known[1]]:
+                    best[place] = scored, row
+        findings: list[Finding] = []
+        for place in sorted(best) if self._config.pools.enabled else ():
+            findings += self._finding(*best[place], pools[place], hop)
         return findings, vectors
 
-    def _tail_of(self, group: str, band: str) -> str:
-        return next((name for name in strata(group, band) if name in self._tails), "")
+    def _scored(self, batch: PoolBatch, place: Int64Array, ending: str) -> _Scored:
+        features = pool_features(batch)
+        strata_of = [
+            (FAMILIES[Family(family)].group + ending, band_of(customers))
+            for family, customers in zip(batch.families.tolist(), batch.customers.tolist(), strict=True)
+        ]
+        tails = [self._tail_of(*one) for one in strata_of]
+        scores = np.full(len(place), -math.inf)
+        addends = np.zeros((len(place), len(SCORED_NAMES)))
+        for name in sorted({name for name in tails if name}):
+            rows = np.flatnonzero(np.array([name == other for other in tails]))
+            scores[rows], addends[rows] = self._tails[name].score_many(features[rows][:, SCORED])
+        return _Scored(batch, place, features, tails, scores, addends)
 
-    def _findings(
-        self,
-        batch: PoolBatch,
-        pools: StructuredArray,
-        hop: int,
-        features: Float64Array,
-        chosen: Sequence[str],
-        scores: Float64Array,
-        addends: Float64Array,
-    ) -> Iterator[Finding]:
-        threshold = self._config.pools.threshold
+    def _tail_of(self, group: str, band: str) -> str:
+        return speaking(self._tails, group, band)
+
+    def _finding(self, scored: _Scored, row: int, pool: np.void, hop: int) -> Iterator[Finding]:
+        batch, threshold = scored.batch, self._config.pools.threshold
         ends = np.append(batch.starts[1:], len(batch.members))
-        alike = addends[:, _EXCHANGEABLE].sum(axis=1)
-        for place in np.flatnonzero(
-            (np.round(scores, 4) >= threshold) & (alike >= _EXCHANGEABLE_SHARE * scores)
-        ).tolist():
-            members = batch.members[batch.starts[place] : ends[place]]
-            # Half sure at the threshold; sure at a few times of it.
-            confidence = 1.0 - 2.0 ** -float(scores[place] / threshold)
-            core = choose(members, self._config.pools, 0.5 + confidence / 2.0)
-            if not core.whole:
-                continue
-            pool = pools[place]
-            family = Family(int(pool["family"])).name.lower()
-            subject = to_hex(pool["pool"])
-            score = round(float(scores[place]), 4)
-            yield Finding(
-                finding_id=digest_hex("pool", family, subject, hop, self._config.version),
-                lane="pool",
-                detector=DETECTOR,
-                family=family,
-                subject=subject,
-                hop=hop,
-                event_time=rfc3339(batch.time_ms),
-                score=score,
-                threshold=threshold,
-                customers=int(batch.customers[place]),
-                requests=int(pool["requests"]),
-                verified_share=round(float(pool["verified_requests"] / pool["requests"]), 4),
-                young_share=round(float(pool["young_requests"] / pool["requests"]), 4),
-                evidence=self._evidence(self._tails[chosen[place]], features[place], addends[place]),
-                members=list(_members(members[core.named], core.strength[core.named], batch.time_ms)),
-                config_version=self._config.version,
-            )
+        members = batch.members[batch.starts[row] : ends[row]]
+        family = Family(int(pool["family"]))
+        # Half sure at the threshold; sure at a few times of it.
+        confidence = 1.0 - 2.0 ** -float(scored.scores[row] / threshold)
+        by_design = FAMILIES[family].shared_by_design
+        core = choose(members, self._config.pools, 0.5 + confidence / 2.0, shared_by_design=by_design)
+        if not core.whole:
+            return
+        named = members[core.named]
+        subject = to_hex(pool["pool"])
+        score = round(float(scored.scores[row]), 4)
+        yield Finding(
+            finding_id=digest_hex("pool", family.name.lower(), subject, hop, self._config.version),
+            lane="pool",
+            detector=DETECTOR,
+            family=family.name.lower(),
+            subject=subject,
+            hop=hop,
+            event_time=rfc3339(batch.time_ms),
+            score=score,
+            threshold=threshold,
+            customers=int(batch.customers[row]),
+            requests=int(members["sums"][:, SUM_PLACE["requests"]].sum()),
+            verified_share=round(float(pool["verified_requests"] / pool["requests"]), 4),
+            young_share=round(float(pool["young_requests"] / pool["requests"]), 4),
+            network_share=_top_share(named["network"]),
+            evidence=self._evidence(self._tails[scored.tails[row]], scored.features[row], scored.addends[row]),
+            members=list(_members(named, core.strength[core.named], batch.time_ms)),
+            config_version=self._config.version,
+            provisional=self._provisional,
+        )
 
     @staticmethod
     def _evidence(tail: DirectionalTail, features: Float64Array, addends: Float64Array) -> list[Evidence]:
@@ -144,9 +202,60 @@ class PoolScorer:
                 weight=round(float(addend), 4),
             )
             for name, addend in zip(SCORED_NAMES, addends.tolist(), strict=True)
-            if addend > 0
+            if addend
         ]
         return sorted(counted, key=lambda evidence: (-evidence.weight, evidence.feature))
+
+
+def _vectors(scored: _Scored, keys: UInt64Array, hop: int, ending: str) -> Iterator[PoolVector]:
+    batch = scored.batch
+    ends = np.append(batch.starts[1:], len(batch.members)).tolist()
+    for row, (family, place) in enumerate(zip(batch.families.tolist(), scored.place.tolist(), strict=True)):
+        members = batch.members[batch.starts[row] : ends[row]]
+        kept = np.argsort(members["hash"], kind="stable")[:CUSTOMERS_KEPT]
+        yield PoolVector(
+            group=FAMILIES[Family(family)].group + ending,
+            band=band_of(float(batch.customers[row])),
+            values=scored.features[row, SCORED],
+            pool=int(keys[place]),
+            hop=hop,
+            customers=tuple(members["customer"][kept].tolist()),
+        )
+
+
+def _parts(batch: PoolBatch) -> tuple[PoolBatch, Int64Array]:
+    """Give the densest parts as a batch of their own, and the place of the pool that each belongs to."""
+    ends = np.append(batch.starts[1:], len(batch.members))
+    chosen, owners, starts, customers, count = [], [], [], [], 0
+    for place, (family, start, end) in enumerate(
+        zip(batch.families.tolist(), batch.starts.tolist(), ends.tolist(), strict=True)
+    ):
+        if not FAMILIES[Family(family)].shared_by_design:
+            continue
+        inside = densest(batch.members[start:end])
+        if len(inside):
+            chosen.append(start + inside)
+            owners.append(place)
+            starts.append(count)
+            # A sampled pool's part is as large a share of its customers as it is of the sample.
+            customers.append(round(float(batch.customers[place]) * len(inside) / (end - start)))
+            count += len(inside)
+    places = np.array(owners, np.int64)
+    members = batch.members[np.concatenate(chosen)] if chosen else batch.members[:0]
+    return PoolBatch(
+        members=members,
+        starts=np.array(starts, np.int64),
+        customers=np.array(customers, np.float64),
+        families=batch.families[places],
+        time_ms=batch.time_ms,
+        observed_since_ms=batch.observed_since_ms,
+    ), places
+
+
+def _top_share(values: UInt64Array) -> float:
+    """Give the share of the most common value among all; 0 means "unknown" and is common to nobody."""
+    known = np.unique(values[values > 0], return_counts=True)[1]
+    return round(int(known.max(initial=0)) / max(len(values), 1), 4)
 
 
 def _members(members: StructuredArray, strengths: Float64Array, time_ms: int) -> Iterator[Member]:

@@ -16,6 +16,7 @@ import numpy as np
 
 from detection.features.pools import PoolBatch
 from detection.ids import mix
+from detection.pools.coincidences import take_coincidences
 from detection.pools.hop import group_starts, merge_rows
 from detection.pools.pending import Pending
 from detection.pools.scoring import PoolScorer, PoolVector
@@ -167,6 +168,10 @@ class PoolsStep:
         if self._first_hop < 0:
             self._first_hop = hop
         self._evicted += self._store.expire(hop) + self._stubs.expire(hop)
+        rows, coincidences = take_coincidences(hop, rows, self._config)
+        self._findings += coincidences
+        if not len(rows):
+            return
         order = np.argsort(rows["pool"], kind="stable")
         keys = rows["pool"][order]
         starts = group_starts(keys)

@@ -18,6 +18,7 @@ from sqlalchemy.exc import DataError
 from services.adapters.kafka.dead_letters import send_dead_letters
 from services.adapters.postgres.alert_store import Stored, beat, save_progress, store_alerts
 from services.adapters.postgres.engine import describe
+from services.adapters.postgres.lifecycle.claims import sweep
 from services.adapters.postgres.moments import EPOCH
 from services.adapters.postgres.partitions import drop_expired, ensure_ahead
 from services.adapters.retry import Backoff, Stopped, keep_trying
@@ -176,6 +177,7 @@ class AlertSink:
     def _save_beat(self, partitions: Sequence[int]) -> None:
         with self._engine.begin() as connection:
             beat(connection, self._options.tenant, self._options.topic, partitions, self._now())
+            sweep(connection, self._options.tenant, self._now())
 
     def _maintain(self) -> None:
         """Make partitions ahead and drop expired ones: at the start, then daily."""

@@ -1,4 +1,1 @@
-"""The HTTP API and the one page of HTML: alerts, campaigns, accounts, labels, entitlements.
-
-It has no login yet and therefore listens on the loopback address only; who acts is told in ``actor``.
-"""
+"""The HTTP API and its plain pages: a guard before every route, alerts to read and act on, users, keys, the audit."""

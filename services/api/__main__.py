@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import socket
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import uvicorn
@@ -15,6 +16,8 @@ from services.adapters.postgres.engine import create_engine
 from services.api.app import create_app
 from services.api.context import LOOPBACK_NAMES, ApiContext
 from services.api.health import make_checks
+from services.identity.oidc import Provider
+from services.identity.sessions import Limits
 from services.telemetry.health import HealthServer
 from services.telemetry.logs import configure_logs, get_logger
 from services.telemetry.metrics import Metrics
@@ -41,6 +44,12 @@ def main() -> None:
         clock=SystemClock(),
         tenant=settings.tenant,
         checks=checks,
+        secret=bootstrap.console_secret(settings, "sign-in limiter"),
+        bounds=Limits(
+            idle=timedelta(minutes=settings.session_idle_minutes), absolute=timedelta(hours=settings.session_hours)
+        ),
+        public_url=settings.public_url or None,
+        provider=_provider(settings),
         # Behind a proxy the Host header is the proxy's business.
         allowed_hosts=LOOPBACK_NAMES if settings.api_host in LOOPBACK else None,
     )
@@ -65,6 +74,19 @@ def main() -> None:
         health.stop()
         engine.dispose()
     get_logger().info("process.stopped")
+
+
+def _provider(settings: Settings) -> Provider | None:
+    if settings.oidc_issuer is None:
+        return None
+    secret = settings.oidc_client_secret
+    return Provider(
+        issuer=settings.oidc_issuer,
+        client_id=settings.oidc_client_id,
+        client_secret=secret.get_secret_value() if secret is not None else None,
+        roles_claim=settings.oidc_roles_claim,
+        roles=settings.oidc_roles,
+    )
 
 
 def _listen(settings: Settings) -> socket.socket:

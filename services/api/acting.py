@@ -11,6 +11,7 @@ from pydantic import StringConstraints
 
 from services.adapters.postgres import alerts, entitlements, labelling
 from services.api.context import Context  # noqa: TC001 - FastAPI reads annotations at run time
+from services.api.guard import Caller  # noqa: TC001 - as above
 from services.api.models import (
     EntitlementAnswer,
     EntitlementQuery,
@@ -20,7 +21,6 @@ from services.api.models import (
     PageOf,
     Paging,
     RecordId,
-    RevokeRequest,
 )
 from services.api.problems import responses
 from services.api.reading import etag
@@ -46,10 +46,11 @@ def expected_versions(if_match: str | None) -> frozenset[int] | None:
 @router.post(
     "/labels",
     status_code=HTTPStatus.CREATED,
-    responses=responses(HTTPStatus.NOT_FOUND, HTTPStatus.PRECONDITION_FAILED),
+    responses=responses(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.PRECONDITION_FAILED),
 )
 def post_label(
     context: Context,
+    caller: Caller,
     body: LabelRequest,
     response: Response,
     if_match: IfMatch = None,
@@ -60,12 +61,13 @@ def post_label(
         alert_id=body.alert_id,
         verdict=body.verdict,
         reason=body.reason,
-        actor=body.actor,
+        actor=caller.actor,
         expected_versions=expected_versions(if_match),
         idempotency_key=idempotency_key,
+        oversees=caller.may("alerts.oversee"),
     )
     with context.transaction() as session:
-        labelled = labelling.label_alert(session, context.tenant, wish, context.now())
+        labelled = labelling.label_alert(session, caller.tenant, wish, context.now())
         answer = LabelAnswer.model_validate(labelled.label)
     response.headers["ETag"] = etag(labelled.version)
     response.headers["Location"] = f"/v1/labels/{answer.label_id}"
@@ -75,18 +77,18 @@ def post_label(
 
 
 @router.get("/labels", responses=responses())
-def list_labels(context: Context, query: Annotated[Paging, Query()]) -> PageOf[LabelAnswer]:
+def list_labels(context: Context, caller: Caller, query: Annotated[Paging, Query()]) -> PageOf[LabelAnswer]:
     """List labels, newest first."""
     with context.transaction() as session:
-        page = alerts.list_labels(session, context.tenant, limit=query.limit, cursor=query.cursor)
+        page = alerts.list_labels(session, caller.tenant, limit=query.limit, cursor=query.cursor)
         return PageOf(items=[LabelAnswer.model_validate(row) for row in page.rows], next_cursor=page.next_cursor)
 
 
 @router.get("/labels/{label_id}", responses=responses(HTTPStatus.NOT_FOUND))
-def get_label(context: Context, label_id: RecordId) -> LabelAnswer:
+def get_label(context: Context, caller: Caller, label_id: RecordId) -> LabelAnswer:
     """Give one label."""
     with context.transaction() as session:
-        return LabelAnswer.model_validate(labelling.find_label(session, context.tenant, label_id))
+        return LabelAnswer.model_validate(labelling.find_label(session, caller.tenant, label_id))
 
 
 @router.post(
@@ -94,7 +96,7 @@ def get_label(context: Context, label_id: RecordId) -> LabelAnswer:
     status_code=HTTPStatus.CREATED,
     responses=responses(HTTPStatus.CONFLICT),
 )
-def post_entitlement(context: Context, body: EntitlementRequest) -> EntitlementAnswer:
+def post_entitlement(context: Context, caller: Caller, body: EntitlementRequest) -> EntitlementAnswer:
     """Grant an entitlement; it goes to the topic ``entitlements``."""
     now = context.now()
     grant = entitlements.Grant(
@@ -104,7 +106,7 @@ def post_entitlement(context: Context, body: EntitlementRequest) -> EntitlementA
         valid_from=body.valid_from or now,
         valid_until=body.valid_until,
         reference=body.reference,
-        actor=body.actor,
+        actor=caller.actor,
         owner=body.owner,
         models=None if body.models is None else tuple(body.models),
         daily_requests=body.daily_requests,
@@ -114,16 +116,18 @@ def post_entitlement(context: Context, body: EntitlementRequest) -> EntitlementA
         grace_ms=body.grace_seconds * 1000,
     )
     with context.transaction() as session:
-        return EntitlementAnswer.model_validate(entitlements.add_entitlement(session, context.tenant, grant, now))
+        return EntitlementAnswer.model_validate(entitlements.add_entitlement(session, caller.tenant, grant, now))
 
 
 @router.get("/entitlements", responses=responses())
-def list_entitlements(context: Context, query: Annotated[EntitlementQuery, Query()]) -> PageOf[EntitlementAnswer]:
+def list_entitlements(
+    context: Context, caller: Caller, query: Annotated[EntitlementQuery, Query()]
+) -> PageOf[EntitlementAnswer]:
     """List entitlements, newest first."""
     with context.transaction() as session:
         page = entitlements.list_entitlements(
             session,
-            context.tenant,
+            caller.tenant,
             subject=query.subject,
             in_force_at=context.now() if query.in_force else None,
             limit=query.limit,
@@ -133,10 +137,10 @@ def list_entitlements(context: Context, query: Annotated[EntitlementQuery, Query
 
 
 @router.post("/entitlements/{entitlement_id}/revoke", responses=responses(HTTPStatus.NOT_FOUND))
-def revoke_entitlement(context: Context, entitlement_id: RecordId, body: RevokeRequest) -> EntitlementAnswer:
+def revoke_entitlement(context: Context, caller: Caller, entitlement_id: RecordId) -> EntitlementAnswer:
     """Take an entitlement back from now on; again changes nothing."""
     with context.transaction() as session:
         row = entitlements.revoke_entitlement(
-            session, context.tenant, entitlement_id, actor=body.actor, now=context.now()
+            session, caller.tenant, entitlement_id, actor=caller.actor, now=context.now()
         )
         return EntitlementAnswer.model_validate(row)

@@ -5,26 +5,47 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from starlette.responses import RedirectResponse
 from starlette.staticfiles import StaticFiles
 
-from services.api import acting, deciding, health, pages, reading
+from services.api import acting, administering, deciding, health, lifecycle, pages, reading, reviewing, signing_in
+from services.api.guard import GuardMiddleware, require_same_rule, routes_of
 from services.api.middleware import EdgeMiddleware
 from services.api.problems import Problem, add_handlers
+from services.api.rules import PAGES, RULES
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from fastapi import APIRouter
+
     from services.api.context import ApiContext
+    from services.identity.rules import Rule
 
 DESCRIPTION = """\
-Alerts of illicit distillation, and what analysts make of them. There is no login yet: the server listens on loopback,
-and every act names its `actor`. Errors are problem details (RFC 9457); lists are paged by cursor; a label takes the
-alert's `ETag` in `If-Match` and an `Idempotency-Key`.
+Alerts of illicit distillation, and what analysts make of them. A browser signs in at `/signin` and sends its session's
+token in `X-CSRF-Token` with every unsafe request; a machine sends `Authorization: Bearer` and its key. Every act is
+its caller's own. Errors are problem details (RFC 9457); lists are paged by cursor; acts on an alert take its `ETag` in
+`If-Match` and an `Idempotency-Key`.
 """
 
 
-def create_app(context: ApiContext, version: str) -> FastAPI:
-    """Build the application around its context; nothing is opened here."""
+class UnruledRouteError(RuntimeError):
+    """A route has no rule, or a rule has no route: a bug that must not wait for a request."""
+
+
+def create_app(
+    context: ApiContext,
+    version: str,
+    *,
+    pages_routers: Sequence[APIRouter] = (pages.router,),
+    pages_rules: Mapping[str, Rule] = PAGES,
+) -> FastAPI:
+    """Build the application around its context; nothing is opened here. Raises UnruledRouteError.
+
+    ``pages_routers`` and ``pages_rules`` are the pages for people; without others, the plain ones of this room.
+    """
     app = FastAPI(
         title="Stillwatch",
         version=version,
@@ -33,12 +54,29 @@ def create_app(context: ApiContext, version: str) -> FastAPI:
         # The shipped documentation pages load scripts from elsewhere, which the content policy refuses.
         docs_url=None,
         redoc_url=None,
+        dependencies=[Depends(require_same_rule)],
     )
     app.state.context = context
-    for router in (reading.router, acting.router, deciding.router, health.router, pages.router):
+    for router in (
+        reading.router,
+        acting.router,
+        lifecycle.router,
+        reviewing.router,
+        deciding.router,
+        administering.router,
+        signing_in.identity_router,
+        signing_in.router,
+        health.router,
+        *pages_routers,
+    ):
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")
     app.add_api_route("/docs.json", lambda: RedirectResponse("/openapi.json"), include_in_schema=False)
+    rules = {**RULES, **pages_rules}
+    if differing := set(routes_of(app)) ^ set(rules):
+        raise UnruledRouteError(f"rules and routes differ: {sorted(differing)}")
+    app.add_middleware(GuardMiddleware, context=context, rules=rules)
+    # The last one added stands outermost.
     app.add_middleware(EdgeMiddleware, context=context)
     add_handlers(app)
     _name_problem(app)

@@ -19,7 +19,8 @@ from services.api.decision_models import (
     KillSwitchRequest,
     ReasonedAct,
 )
-from services.api.models import PageOf, RecordId, RevokeRequest
+from services.api.guard import Caller  # noqa: TC001 - as above
+from services.api.models import PageOf, RecordId
 from services.api.problems import responses
 
 if TYPE_CHECKING:
@@ -41,12 +42,14 @@ LastEventId = Annotated[
 
 
 @router.get("/decisions", responses=responses())
-def list_decisions(context: Context, query: Annotated[DecisionQuery, Query()]) -> PageOf[DecisionAnswer]:
+def list_decisions(
+    context: Context, caller: Caller, query: Annotated[DecisionQuery, Query()]
+) -> PageOf[DecisionAnswer]:
     """List decisions and proposals, newest first."""
     with context.transaction() as session:
         page = decision_rows.list_decisions(
             session,
-            context.tenant,
+            caller.tenant,
             state=query.state,
             subject=query.subject,
             limit=query.limit,
@@ -56,48 +59,48 @@ def list_decisions(context: Context, query: Annotated[DecisionQuery, Query()]) -
 
 
 @router.get("/decisions/stream", response_class=StreamingResponse, responses=responses())
-def stream_decisions(context: Context, last_event_id: LastEventId = None) -> StreamingResponse:
+def stream_decisions(context: Context, caller: Caller, last_event_id: LastEventId = None) -> StreamingResponse:
     """Stream signed decisions as server-sent events: first those in force, then each as it is issued.
 
     ``id`` is the decision's sequence number, ``data`` its record as the topic has it. Without ``Last-Event-ID`` all
     that holds comes first; with it, what was issued since.
     """
-    events = decision_events(context, int(last_event_id or 0))
+    events = decision_events(context, caller.tenant, int(last_event_id or 0))
     return StreamingResponse(events, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
 
 
 @router.get("/decisions/{decision_id}", responses=responses(HTTPStatus.NOT_FOUND))
-def get_decision(context: Context, decision_id: RecordId) -> DecisionAnswer:
+def get_decision(context: Context, caller: Caller, decision_id: RecordId) -> DecisionAnswer:
     """Give one decision."""
     with context.transaction() as session:
-        return DecisionAnswer.of(decision_rows.find_decision(session, context.tenant, decision_id))
+        return DecisionAnswer.of(decision_rows.find_decision(session, caller.tenant, decision_id))
 
 
 @router.post("/decisions", status_code=HTTPStatus.CREATED, responses=responses())
-def post_decision(context: Context, body: DecisionRequest) -> DecisionAnswer:
+def post_decision(context: Context, caller: Caller, body: DecisionRequest) -> DecisionAnswer:
     """Propose a decision about an account or an organisation; a lead who is not its proposer approves it."""
     wish = decisions.Wish(
         subject_kind=body.subject_kind,
         subject=body.subject,
         action=body.action,
         reason=body.reason,
-        actor=body.actor,
+        actor=caller.actor,
         lifetime_ms=body.lifetime_seconds * 1000,
         dry_run=body.dry_run,
     )
     with context.transaction() as session:
-        return DecisionAnswer.of(decisions.propose_by_person(session, context.tenant, wish, context.now()))
+        return DecisionAnswer.of(decisions.propose_by_person(session, caller.tenant, wish, context.now()))
 
 
 @router.post("/decisions/kill-switch", status_code=HTTPStatus.CREATED, responses=responses())
-def post_kill_switch(context: Context, body: KillSwitchRequest) -> DecisionAnswer:
+def post_kill_switch(context: Context, caller: Caller, body: KillSwitchRequest) -> DecisionAnswer:
     """Stop every gateway from restricting anybody, or let them restrict again."""
     with context.transaction() as session:
         row = decisions.set_kill_switch(
             session,
-            context.tenant,
+            caller.tenant,
             engaged=body.engaged,
-            actor=body.actor,
+            actor=caller.actor,
             reason=body.reason,
             now=context.now(),
         )
@@ -108,42 +111,42 @@ def post_kill_switch(context: Context, body: KillSwitchRequest) -> DecisionAnswe
     "/decisions/{decision_id}/approve",
     responses=responses(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.FORBIDDEN),
 )
-def approve_decision(context: Context, decision_id: RecordId, body: RevokeRequest) -> DecisionAnswer:
+def approve_decision(context: Context, caller: Caller, decision_id: RecordId) -> DecisionAnswer:
     """Approve a proposal: it is signed and sent within a second."""
     with context.transaction() as session:
-        row = decisions.approve(session, context.tenant, decision_id, actor=body.actor, now=context.now())
+        row = decisions.approve(session, caller.tenant, decision_id, actor=caller.actor, now=context.now())
         return DecisionAnswer.of(row)
 
 
 @router.post("/decisions/{decision_id}/reject", responses=responses(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT))
-def reject_decision(context: Context, decision_id: RecordId, body: ReasonedAct) -> DecisionAnswer:
+def reject_decision(context: Context, caller: Caller, decision_id: RecordId, body: ReasonedAct) -> DecisionAnswer:
     """Turn a proposal down."""
     with context.transaction() as session:
         row = decisions.reject(
-            session, context.tenant, decision_id, actor=body.actor, reason=body.reason, now=context.now()
+            session, caller.tenant, decision_id, actor=caller.actor, reason=body.reason, now=context.now()
         )
         return DecisionAnswer.of(row)
 
 
 @router.post("/decisions/{decision_id}/revoke", responses=responses(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT))
-def revoke_decision(context: Context, decision_id: RecordId, body: ReasonedAct) -> DecisionAnswer:
+def revoke_decision(context: Context, caller: Caller, decision_id: RecordId, body: ReasonedAct) -> DecisionAnswer:
     """Take a decision back; gives the decision that says so."""
     with context.transaction() as session:
         row = decisions.revoke(
-            session, context.tenant, decision_id, actor=body.actor, reason=body.reason, now=context.now()
+            session, caller.tenant, decision_id, actor=caller.actor, reason=body.reason, now=context.now()
         )
         return DecisionAnswer.of(row)
 
 
 async def decision_events(
-    context: ApiContext, after: int, *, seconds: float = STREAM_SECONDS, poll_seconds: float = POLL_SECONDS
+    context: ApiContext, tenant: str, after: int, *, seconds: float = STREAM_SECONDS, poll_seconds: float = POLL_SECONDS
 ) -> AsyncIterator[bytes]:
     """Give events after a sequence number, each as it is issued, and a comment while nothing happens."""
     yield b"retry: 1000\n\n"
     begun = beat = context.clock.monotonic()
     caught_up = False
     while context.clock.monotonic() - begun < seconds:
-        rows = await run_in_threadpool(_records, context, after)
+        rows = await run_in_threadpool(_records, context, tenant, after)
         for after, record in rows:  # noqa: PLR1704 - the last one seen is where the next look begins
             yield b"id: %d\nevent: decision\ndata: %b\n\n" % (after, record)
         if rows:
@@ -158,6 +161,6 @@ async def decision_events(
         await asyncio.sleep(poll_seconds)
 
 
-def _records(context: ApiContext, after: int) -> Sequence[tuple[int, bytes]]:
+def _records(context: ApiContext, tenant: str, after: int) -> Sequence[tuple[int, bytes]]:
     with context.transaction() as session:
-        return issuing.records_after(session, context.tenant, after, context.now())
+        return issuing.records_after(session, tenant, after, context.now())

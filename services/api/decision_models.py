@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from detection.policy.decisions import SubjectKind  # noqa: TC001 - as above
 from detection.policy.ladder import Action
 from services.adapters.postgres.decision_rows import State  # noqa: TC001 - as above
-from services.api.models import Actor, Answer, Identifier, Paging, RecordId, Words
+from services.api.models import Answer, Identifier, Paging, RecordId, Words
 
 if TYPE_CHECKING:
     from services.adapters.postgres.tables import DecisionRow
@@ -64,7 +64,6 @@ class DecisionRequest(BaseModel):
     subject: Identifier
     action: Action
     reason: Words
-    actor: Actor
     lifetime_seconds: int = Field(
         default=DEFAULT_SECONDS, ge=60, le=MAXIMUM_SECONDS, description="Every decision ends."
     )
@@ -78,13 +77,11 @@ class KillSwitchRequest(BaseModel):
 
     engaged: bool = True
     reason: Words
-    actor: Actor
 
 
 class ReasonedAct(BaseModel):
-    """Who acts, and why."""
+    """Why; who acts is who signed in."""
 
     model_config = ConfigDict(extra="forbid")
 
     reason: Words
-    actor: Actor

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from detection.outcomes import AlertKind, Lane, Severity, SubjectKind
-from schemas.label import Verdict
+from schemas.label import LabelVerdict, Verdict
 from services.adapters.postgres.alerts import State
 from services.adapters.postgres.cursors import MAXIMUM_PAGE
+from services.identity.roles import Permission
 
 if TYPE_CHECKING:
     from services.adapters.postgres.alerts import AlertDetail as Found
@@ -37,11 +38,11 @@ def _in_range(moment: datetime) -> datetime:
 Moment = Annotated[AwareDatetime, AfterValidator(_in_range), BeforeValidator(_as_rfc_3339)]
 RecordId = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z_.:-]{1,128}$")]
 Identifier = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")]
-# PostgreSQL's text cannot hold the character 0, and a name or a reason is more than blanks.
-Actor = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[^\x00]*[^\x00\s][^\x00]*$")]
+# PostgreSQL's text cannot hold the character 0, and a reason is more than blanks.
 Words = Annotated[str, StringConstraints(min_length=1, max_length=2000, pattern=r"^[^\x00]*[^\x00\s][^\x00]*$")]
 
 
+Name = Annotated[str, StringConstraints(pattern=r"^[0-9A-Za-z_.:@+ -]{1,100}$")]
 Volume = Annotated[int, Field(ge=1, le=2**53 - 1)]
 
 
@@ -72,6 +73,11 @@ class AlertQuery(Paging):
     kind: AlertKind | None = None
     lane: Lane | None = None
     account: Identifier | None = Field(default=None, description="Alerts that name this account.")
+    customer: Identifier | None = Field(default=None, description="Alerts with a member of this organisation.")
+    detector: Name | None = None
+    family: Name | None = None
+    assignee: Name | None = None
+    tag: Name | None = None
     since: Moment | None = Field(default=None, description="Event time from here on.")
     until: Moment | None = Field(default=None, description="Event time before this.")
 
@@ -111,6 +117,16 @@ class AlertSummary(Answer):
     requests: int
     member_count: int
     config_version: str
+    detector: str
+    family: str
+    priority: float
+    assignee: str | None
+    lease_until: datetime | None
+    snoozed_until: datetime | None
+    reopened_revision: int | None
+    entitled_until: datetime | None
+    label_id: str | None
+    tags: list[str]
 
 
 class Contribution(BaseModel):
@@ -154,7 +170,7 @@ class LabelAnswer(Answer):
     alert_revision: int
     subject_kind: SubjectKind
     subject: str
-    verdict: Verdict
+    verdict: LabelVerdict
     reason: str
     actor: str
     labelled_at: datetime
@@ -190,14 +206,13 @@ class AccountAnswer(BaseModel):
 
 
 class LabelRequest(BaseModel):
-    """A verdict to record. ``actor`` is who judges: the API has no login yet and takes your word."""
+    """A verdict to record; who judges is who signed in."""
 
     model_config = ConfigDict(extra="forbid")
 
     alert_id: RecordId
     verdict: Verdict
     reason: Words
-    actor: Actor
 
 
 class EntitlementAnswer(Answer):
@@ -234,7 +249,6 @@ class EntitlementRequest(BaseModel):
     valid_from: Moment | None = None
     valid_until: Moment
     reference: Words
-    actor: Actor
     owner: Annotated[str, StringConstraints(max_length=256, pattern=r"^[^\x00]*$")] = Field(
         default="", description="Who answers for it at your side."
     )
@@ -250,12 +264,14 @@ class EntitlementRequest(BaseModel):
     )
 
 
-class RevokeRequest(BaseModel):
-    """Who takes it back."""
+class IdentityAnswer(BaseModel):
+    """Who asks, and what they may do."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    actor: Actor
+    tenant: str
+    actor: str
+    kind: Literal["user", "key"]
+    roles: list[str]
+    permissions: list[Permission]
 
 
 class Readiness(BaseModel):

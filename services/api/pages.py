@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from http import HTTPStatus
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, get_args
 
 from fastapi import APIRouter, Query
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from starlette.responses import HTMLResponse
 
 from services.adapters.postgres import alerts
 from services.adapters.postgres.cursors import CursorError
 from services.api.context import Context  # noqa: TC001 - FastAPI reads annotations at run time
+from services.api.guard import Caller  # noqa: TC001 - as above
 from services.api.models import AlertDetail, AlertQuery, AlertSummary, Contribution, RecordId, describe_alert
 from services.api.reading import to_filter
+from services.api.rendering import render
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,13 +24,6 @@ if TYPE_CHECKING:
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 REFRESH_SECONDS: Final = 15
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
-_templates = Environment(
-    loader=FileSystemLoader(Path(__file__).parent / "templates"),
-    autoescape=select_autoescape(default=True),
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,16 +71,17 @@ def bars(contributions: Sequence[Contribution]) -> list[Bar]:
 
 
 @router.get("/")
-def show_alerts(context: Context, query: Annotated[AlertQuery, Query()]) -> str:
+def show_alerts(context: Context, caller: Caller, query: Annotated[AlertQuery, Query()]) -> str:
     """Show a page of alerts, newest first, with their number by state."""
     with context.transaction() as session:
-        counts = alerts.count_alerts(session, context.tenant)
+        counts = alerts.count_alerts(session, caller.tenant)
         try:
-            page = alerts.list_alerts(session, context.tenant, to_filter(query), limit=query.limit, cursor=query.cursor)
+            page = alerts.list_alerts(session, caller.tenant, to_filter(query), limit=query.limit, cursor=query.cursor)
         except CursorError:
-            page = alerts.list_alerts(session, context.tenant, to_filter(query), limit=query.limit)
+            page = alerts.list_alerts(session, caller.tenant, to_filter(query), limit=query.limit)
         rows = [AlertSummary.model_validate(row) for row in page.rows]
-    return _templates.get_template("alerts.html").render(
+    return render(
+        "alerts.html",
         rows=rows,
         now=context.now(),
         age=age,
@@ -99,26 +93,29 @@ def show_alerts(context: Context, query: Annotated[AlertQuery, Query()]) -> str:
         next_cursor=page.next_cursor,
         # Only the newest page changes by itself; a reader of older ones is left alone.
         refresh=REFRESH_SECONDS if query.cursor is None else None,
-        tenant=context.tenant,
+        tenant=caller.tenant,
+        caller=caller,
     )
 
 
 @router.get("/alerts/{alert_id}", response_model=None)
-def show_alert(context: Context, alert_id: RecordId) -> HTMLResponse:
+def show_alert(context: Context, caller: Caller, alert_id: RecordId) -> HTMLResponse:
     """Show one alert: why, who, which findings, which labels."""
     try:
         with context.transaction() as session:
-            alert: AlertDetail = describe_alert(alerts.read_alert(session, context.tenant, alert_id))
+            alert: AlertDetail = describe_alert(alerts.read_alert(session, caller.tenant, alert_id))
     except alerts.UnknownAlertError:
-        page = _templates.get_template("missing.html").render(tenant=context.tenant, refresh=None)
+        page = render("missing.html", tenant=caller.tenant, caller=caller, refresh=None)
         return HTMLResponse(page, HTTPStatus.NOT_FOUND)
-    page = _templates.get_template("alert.html").render(
+    page = render(
+        "alert.html",
         alert=alert,
         bars=bars(alert.contributions),
         now=context.now(),
         age=age,
         number=number,
         refresh=None,
-        tenant=context.tenant,
+        tenant=caller.tenant,
+        caller=caller,
     )
     return HTMLResponse(page)

@@ -21,8 +21,20 @@ from services.adapters.postgres.decisions import (
 )
 from services.adapters.postgres.engine import describe, is_transient
 from services.adapters.postgres.entitlements import EntitledAlreadyError, PeriodError, UnknownEntitlementError
-from services.adapters.postgres.labelling import KeyReusedError, LostRaceError, UnknownLabelError
+from services.adapters.postgres.labelling import UnknownLabelError
+from services.adapters.postgres.lifecycle.acts import LostRaceError
+from services.adapters.postgres.lifecycle.answered import KeyReusedError
+from services.adapters.postgres.lifecycle.bulk import MovedOnError, TooManyError, UnknownBulkError
+from services.adapters.postgres.lifecycle.reviews import NotForYouError, ReviewedAlreadyError, UnknownReviewError
+from services.adapters.postgres.lifecycle.standing import HeldError, NotPossibleError
+from services.adapters.postgres.lifecycle.undo import NotYoursError, SupersededError, UnknownActError
 from services.errors import StillwatchError
+from services.identity.keys import BadKeyError, UnknownKeyError
+from services.identity.limits import TooManyFailuresError
+from services.identity.oidc import ProviderError
+from services.identity.passwords import WeakPasswordError
+from services.identity.people import BadUserError, LastAdminError, NameTakenError, UnknownUserError
+from services.identity.sessions import SignInError
 from services.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
@@ -40,9 +52,30 @@ STATUS: Final[dict[type[StillwatchError], HTTPStatus]] = {
     OwnProposalError: HTTPStatus.FORBIDDEN,
     CursorError: HTTPStatus.BAD_REQUEST,
     LostRaceError: HTTPStatus.PRECONDITION_FAILED,
+    HeldError: HTTPStatus.CONFLICT,
+    NotPossibleError: HTTPStatus.CONFLICT,
+    UnknownActError: HTTPStatus.NOT_FOUND,
+    NotYoursError: HTTPStatus.FORBIDDEN,
+    SupersededError: HTTPStatus.CONFLICT,
+    UnknownBulkError: HTTPStatus.NOT_FOUND,
+    TooManyError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    MovedOnError: HTTPStatus.CONFLICT,
+    UnknownReviewError: HTTPStatus.NOT_FOUND,
+    NotForYouError: HTTPStatus.FORBIDDEN,
+    ReviewedAlreadyError: HTTPStatus.CONFLICT,
     KeyReusedError: HTTPStatus.UNPROCESSABLE_ENTITY,
     EntitledAlreadyError: HTTPStatus.CONFLICT,
     PeriodError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    UnknownUserError: HTTPStatus.NOT_FOUND,
+    NameTakenError: HTTPStatus.CONFLICT,
+    LastAdminError: HTTPStatus.CONFLICT,
+    BadUserError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    WeakPasswordError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    UnknownKeyError: HTTPStatus.NOT_FOUND,
+    BadKeyError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    SignInError: HTTPStatus.UNAUTHORIZED,
+    TooManyFailuresError: HTTPStatus.TOO_MANY_REQUESTS,
+    ProviderError: HTTPStatus.BAD_GATEWAY,
 }
 
 
@@ -75,7 +108,13 @@ def problem(
 
 def responses(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
     """Give the error answers of an operation for the OpenAPI document; those that any may give are added."""
-    always = (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE)
+    always = (
+        HTTPStatus.BAD_REQUEST,
+        HTTPStatus.UNAUTHORIZED,
+        HTTPStatus.FORBIDDEN,
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+    )
     schema = {"schema": {"$ref": "#/components/schemas/Problem"}}
     return {
         int(status): {"description": status.phrase, "content": {MEDIA_TYPE: schema}}
@@ -112,6 +151,11 @@ def _domain(_request: Request, error: Exception) -> Response:
 
 
 def _database(_request: Request, error: Exception) -> Response:
+    return database_problem(error)
+
+
+def database_problem(error: Exception) -> Response:
+    """Say what a database's error means for the caller: 400, 503 where trying again may help, or 500."""
     if isinstance(error, DataError):
         return problem(HTTPStatus.BAD_REQUEST, "The database cannot hold a value of the request.")
     get_logger().warning("api.database_failed", error=describe(error))

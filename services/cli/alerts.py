@@ -131,7 +131,7 @@ def label_alert(
     """Record a verdict on an alert; it goes to the topic `labels`."""
     require_words(reason, "--reason", longest=2000)
     require_words(actor, "--actor", longest=256)
-    wish = labelling.Wish(alert_id=alert_id, verdict=verdict, reason=reason, actor=actor)
+    wish = labelling.Wish(alert_id=alert_id, verdict=verdict, reason=reason, actor=actor, oversees=True)
     with open_session() as (session, tenant):
         answer = LabelAnswer.model_validate(labelling.label_alert(session, tenant, wish, utc_now()).label)
     if as_json:

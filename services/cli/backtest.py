@@ -13,12 +13,13 @@ import typer
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from detection.pools.learning import propose
 from schemas.account_attributes import AccountAttributes
 from schemas.request_event import RequestEvent
 from services import bootstrap
 from services.errors import ConfigurationError, StillwatchError
 from services.evaluation.backtest import Backtest, count_rejects, last_revisions, write_alerts
-from services.evaluation.references import build_references
+from services.evaluation.references import build_account_reference, build_references
 from services.evaluation.report import tell_evaluation
 from services.evaluation.truth import Evaluation, Requests, evaluate, read_truth
 from services.gateway.accounts import read_accounts
@@ -53,6 +54,7 @@ def register(app: typer.Typer) -> None:
     references = typer.Typer(help="What honest traffic looks like: made on purpose, promoted by a person.")
     references.callback()(_references)
     references.command("build")(build)
+    references.command("propose")(propose_references)
     app.add_typer(references, name="references")
 
 
@@ -153,6 +155,50 @@ def build(
     out.write_bytes(references.to_json())
     counts = {"events": events, "rejected": dict(sorted(rejects.items())), **_sizes(references)}
     _tell(counts, None, f"references {version} in {out}", as_json=as_json)
+
+
+def propose_references(
+    file: File,
+    *,
+    format_name: FormatOption,
+    out: Annotated[Path, typer.Option("--out", help="Write the proposal here; it is used once a person names it.")],
+    accounts: AccountsOption = None,
+    version: Annotated[str, typer.Option("--version", help="Names the set in whatever cites it.")] = "proposed",
+    partitions: Annotated[
+        int | None, typer.Option("--partitions", min=1, help="As the cluster's topics. [default: the setting]")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Learn references from traffic that may hold attackers, beside those in use.
+
+    What these find suspicious teaches nothing, nor what shares customers with it; what a customer can teach is capped;
+    and a stratum whose middle moved far is reported as drift and not taken over. A person decides about the result.
+    """
+    settings = bootstrap.load_settings()
+    config = bootstrap.load_detection_config(settings)
+    used = bootstrap.load_references(settings)
+    if used is None:
+        raise ConfigurationError(
+            "there are no references to learn beside", "Build the first ones from honest traffic: `references build`."
+        )
+    run = Backtest(config, None, partitions or settings.partitions)
+    rejects: Counter[str] = Counter()
+    list(_play(run, settings, file, format_name, accounts, {}, rejects, quiet=as_json))
+    if not run.counts.events:
+        raise NothingToTestError(f"no record of {file} is a request of {format_name}")
+    vectors, pools = run.pipeline.account_vectors, run.pipeline.pool_vectors
+    proposal = propose(version, vectors, pools, used, config, build_account_reference)
+    out.write_bytes(proposal.references.to_json())
+    counts = {
+        "events": run.counts.events,
+        "rejected": dict(sorted(rejects.items())),
+        "trimmed": proposal.trimmed,
+        "overlapping": proposal.overlapping,
+        "capped": proposal.capped,
+        "drift": proposal.drift,
+        "refused": list(proposal.refused),
+    }
+    _tell(counts, None, f"proposed references {version} in {out}", as_json=as_json)
 
 
 def _play(

@@ -30,6 +30,9 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ),
     ("status", "services.cli.up", "Show what runs: every part, its state, its pid and its ports."),
     ("reset", "services.cli.up", "Wipe the embedded services' data: topics, alerts, labels, logs."),
+    ("users", "services.cli.users", "Who may sign in, and in which roles."),
+    ("api-keys", "services.cli.users", "Keys for machines: issue, list and revoke."),
+    ("audit", "services.cli.audit", "The record of every act: list it, and verify its chain."),
     ("topics", "services.cli.topics", "The topics table against the cluster."),
     ("migrate", "services.cli.migrate", "Bring the database to the newest schema."),
     ("simulate", "services.cli.simulate", "Send sample traffic of honest accounts and campaigns."),
@@ -49,6 +52,7 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ),
     ("alerts", "services.cli.alerts", "List, show, label and export alerts."),
     ("entitlements", "services.cli.alerts", "Grant, list and revoke entitlements."),
+    ("dead-letters", "services.cli.dead_letters", "What could not be counted, why, and a second try."),
     ("subscribe", "services.cli.subscribe", "Read alerts as they come; signed webhooks."),
     (
         "closed-loop",

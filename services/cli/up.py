@@ -93,14 +93,32 @@ def _supervise(base_dir: Path, table: parts.Plan, *, as_json: bool) -> int:
     record = status.StatusFile(base_dir, api_url=table.api_url, kafka_bootstrap_servers=table.kafka_bootstrap_servers)
 
     async def welcome() -> None:
-        report.say(summary(table))
-        await tell_first_alerts(report.say, partial(fetch, table.api_url), table.api_url)
+        password = await asyncio.to_thread(_first_password, table.database_url)
+        report.say(summary(table, password))
+        look = partial(fetch, table.database_url, load_settings().tenant)
+        await tell_first_alerts(report.say, look, table.api_url)
 
     supervisor = Supervisor(table.parts, report, log_dir=base_dir / "logs", on_ready=welcome, on_change=record.write)
     try:
         return asyncio.run(supervisor.run())
     finally:
         record.remove()
+
+
+def _first_password(database_url: str) -> str | None:
+    """Make the first user where there is none; the password goes to the terminal, once, and nowhere else."""
+    from sqlalchemy.orm import Session  # noqa: PLC0415  # half a second that the start need not wait for
+
+    from services.adapters.clock import utc_now  # noqa: PLC0415  # as above
+    from services.adapters.postgres.engine import create_engine  # noqa: PLC0415  # as above
+    from services.identity.people import ensure_first_admin  # noqa: PLC0415  # as above
+
+    engine = create_engine(database_url, process="up", pool_size=1)
+    try:
+        with Session(engine) as session, session.begin():
+            return ensure_first_admin(session, load_settings().tenant, utc_now())
+    finally:
+        engine.dispose()
 
 
 class Output:
@@ -122,14 +140,16 @@ class Output:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def summary(table: parts.Plan) -> str:
-    """Return what a newcomer needs once everything is ready."""
+def summary(table: parts.Plan, password: str | None) -> str:
+    """Return what a newcomer needs once everything is ready; ``password`` is the first user's, on the first start."""
+    way_in = f"admin / {password}   (shown this once)" if password else "as before; `stillwatch users list`"
     return "\n".join(
         (
             "",
             "Everything is ready.",
             f"  console        {table.api_url}/",
-            f"  API docs       {table.api_url}/docs",
+            f"  sign in        {way_in}",
+            f"  API            {table.api_url}/openapi.json",
             f"  Kafka          {table.kafka_bootstrap_servers}",
             "  alerts         stillwatch alerts list",
             "  what runs      stillwatch status",

@@ -204,7 +204,8 @@ class Evaluator:
             return self.references
         self.tell(f"{what}: learning references in the lead days")
         until = options.start_ms + options.lead_days * DAY_MS
-        return learn(whole, until, self.config, self.plan.partitions, f"lead-{options.seed}")
+        name = f"lead-{options.seed}"
+        return learn(whole, until, self.config, self.plan.partitions, name, self.references)
 
     def _judge(
         self,

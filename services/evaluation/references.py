@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from detection.detectors.calibration import build
-from detection.detectors.reference import References
-from detection.features.catalogue import ACCOUNT_FEATURES
-from detection.pools.scoring import LEAST_ROWS, SCORED_DIRECTIONS, SCORED_NAMES, strata
+from detection.detectors.reference import Reference, References
+from detection.features.catalogue import ACCOUNT_ALIBIS, ACCOUNT_ASPECTS, ACCOUNT_FEATURES
+from detection.pools.scoring import LEAST_ROWS, build_pool_reference, strata
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,6 +27,13 @@ if TYPE_CHECKING:
 LEAST_ACCOUNTS: Final = 60
 _ACCOUNT_NAMES: Final = tuple(feature.name for feature in ACCOUNT_FEATURES)
 _ACCOUNT_DIRECTIONS: Final = tuple(feature.direction for feature in ACCOUNT_FEATURES)
+_ACCOUNT_ASPECTS: Final = tuple(ACCOUNT_ASPECTS[name] for name in _ACCOUNT_NAMES)
+_ACCOUNT_ALIBIS: Final = tuple(name in ACCOUNT_ALIBIS for name in _ACCOUNT_NAMES)
+
+
+def build_account_reference(matrix: Float64Array) -> Reference:
+    """Make the reference of one milestone from honest accounts' features, one account a row."""
+    return build(_ACCOUNT_NAMES, _ACCOUNT_DIRECTIONS, matrix, _ACCOUNT_ASPECTS, _ACCOUNT_ALIBIS)
 
 
 def build_references(version: str, accounts: Iterable[MilestoneVectors], pools: Iterable[PoolVector]) -> References:
@@ -41,12 +48,12 @@ def build_references(version: str, accounts: Iterable[MilestoneVectors], pools: 
     return References(
         version=version,
         accounts={
-            milestone: build(_ACCOUNT_NAMES, _ACCOUNT_DIRECTIONS, np.concatenate(parts))
+            milestone: build_account_reference(np.concatenate(parts))
             for milestone, parts in sorted(milestones.items())
             if sum(map(len, parts)) >= LEAST_ACCOUNTS
         },
         pools={
-            name: build(SCORED_NAMES, SCORED_DIRECTIONS, np.array(values))
+            name: build_pool_reference(np.array(values))
             for name, values in sorted(rows.items())
             if len(values) >= LEAST_ROWS
         },

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from detection.pools.learning import propose
 from schemas.entitlement import Entitlement
 from services.evaluation.backtest import Backtest, BacktestCounts
-from services.evaluation.references import build_references
+from services.evaluation.references import build_account_reference, build_references
 from services.evaluation.sketched import identity
 from services.simulator.world.build import licensed_organizations
 
@@ -61,13 +62,21 @@ def detect(world: Sketched, config: DetectionConfig, references: References, par
     return Run(alerts, run.counts, time.process_time() - began)
 
 
-def learn(world: Sketched, until_ms: int, config: DetectionConfig, partitions: int, version: str) -> References:
-    """Make references from a world's requests before ``until_ms``, harvests among them if there are any."""
+def learn(
+    world: Sketched, until_ms: int, config: DetectionConfig, partitions: int, version: str, used: References | None
+) -> References:
+    """Make references from a world's requests before ``until_ms``, harvests among them if there are any.
+
+    Beside references in use, attackers are kept out as ``references propose`` does; without any, all is taken.
+    """
     run = Backtest(config, None, partitions)
     run.tell_columns(world.attributes, entitlements())
     for _ in run.play(_chunks(world.events[world.events["time"] < until_ms])):
         pass
-    return build_references(version, run.pipeline.account_vectors, run.pipeline.pool_vectors)
+    vectors, pools = run.pipeline.account_vectors, run.pipeline.pool_vectors
+    if used is None:
+        return build_references(version, vectors, pools)
+    return propose(version, vectors, pools, used, config, build_account_reference).references
 
 
 def without_configuration(world: Sketched) -> Sketched:

@@ -35,10 +35,11 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class ReadyState:
-    """A part's own word: whether it is ready, and why not."""
+    """A part's own word: whether it is ready, and why not. ``answers`` is False where it said nothing at all."""
 
     ready: bool
     detail: str = ""
+    answers: bool = True
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,8 @@ class RestartPolicy:
     max_attempts: int = 3
     # A start that takes longer has failed.
     start_timeout: float = 60.0
+    # A part that was ready and has not answered at all for so long hangs: it is killed and started again.
+    hang_timeout: float = 60.0
 
     def delay(self, failures: int, random: Random) -> float:
         """Return the wait before the next start after this many failures in a row (at least 1)."""

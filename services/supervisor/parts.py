@@ -30,9 +30,10 @@ POSTGRES_PORT = 5432
 API_PORT = 8080
 FIRST_METRICS_PORT = 9101
 # The first start fetches 45 MB of jars, by whatever connection there is.
-KAFKA_START = RestartPolicy(start_timeout=600.0)
+# A store that is busy may answer late; to kill it costs everybody a recovery.
+KAFKA_START = RestartPolicy(start_timeout=600.0, hang_timeout=300.0)
 # Recovery after a crash replays the log before the first login.
-POSTGRES_START = RestartPolicy(start_timeout=300.0)
+POSTGRES_START = RestartPolicy(start_timeout=300.0, hang_timeout=300.0)
 # Workers load their state from the changelog before they say ready.
 WORKER_START = RestartPolicy(start_timeout=300.0)
 TASK = RestartPolicy(first_delay=1.0, max_attempts=5, start_timeout=120.0)

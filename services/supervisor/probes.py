@@ -18,7 +18,7 @@ LONGEST_DETAIL = 200
 def readyz(port: int, *, host: str = "127.0.0.1") -> Callable[[], ReadyState]:
     """Return a probe that asks `GET /readyz`: ready at 200.
 
-    Otherwise the answer's `detail` (or its body) says why not.
+    Otherwise the answer's `detail` (or its body) says why not. No answer at all is told apart from a no.
     """
 
     def probe() -> ReadyState:
@@ -28,7 +28,7 @@ def readyz(port: int, *, host: str = "127.0.0.1") -> Callable[[], ReadyState]:
             answer = connection.getresponse()
             body = answer.read()
         except (OSError, http.client.HTTPException) as error:
-            return ReadyState(ready=False, detail=f"/readyz does not answer ({type(error).__name__})")
+            return ReadyState(ready=False, detail=f"/readyz does not answer ({type(error).__name__})", answers=False)
         finally:
             connection.close()
         if answer.status == http.client.OK:
@@ -51,9 +51,9 @@ def _detail(body: bytes) -> str:
 
 
 def asking(question: Callable[[], bool], otherwise: str) -> Callable[[], ReadyState]:
-    """Return a probe from a plain question; `otherwise` says what a no means."""
+    """Return a probe from a plain question that only a living server answers; `otherwise` says what a no means."""
 
     def probe() -> ReadyState:
-        return ReadyState(ready=True) if question() else ReadyState(ready=False, detail=otherwise)
+        return ReadyState(ready=True) if question() else ReadyState(ready=False, detail=otherwise, answers=False)
 
     return probe

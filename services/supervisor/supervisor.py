@@ -2,8 +2,8 @@
 
 Promises: a part starts only when all it comes after are ready (or done); it stops only when all that come after it have
 stopped; no process of a part outlives the supervisor, however that ends. A part that was ready once is restarted for as
-long as the supervisor runs. One that never became ready in `max_attempts` starts fails the whole, and the exit code and
-its last lines say so.
+long as the supervisor runs; so is one that runs and answers nobody any more. One that never became ready in
+`max_attempts` starts fails the whole, and the exit code and its last lines say so.
 """
 
 from __future__ import annotations
@@ -209,20 +209,28 @@ class Supervisor:
     ) -> tuple[float | None, str]:
         """Ask for readiness until the process ends; a start that takes too long is ended here."""
         ready_at: float | None = None
+        answered = began
         while not ended.done():
             told = await asyncio.to_thread(kept.part.ready)
             if ended.done() or kept.state is State.STOPPING:
                 break
+            now = time.monotonic()
+            answered = now if told.answers else answered
             if told.ready and ready_at is None:
                 ready_at = time.monotonic()
                 self._change(kept, State.READY, seconds=ready_at - began)
                 kept.ready.set()
+            elif ready_at is not None and now - answered > kept.part.restart.hang_timeout:
+                # A process that hangs hears no signal that it could handle.
+                child.kill()
+                return ready_at, f"no answer for {now - answered:.0f} s: {told.detail}"
             elif ready_at is not None:
                 self._health(kept, told)
             elif time.monotonic() - began > kept.part.restart.start_timeout:
                 await child.stop()
                 return None, f"not ready within {kept.part.restart.start_timeout:.0f} s: {told.detail}"
-            await asyncio.wait({ended}, timeout=PROBE_SECONDS if ready_at is None else HEALTH_SECONDS)
+            pause = min(HEALTH_SECONDS, kept.part.restart.hang_timeout / 2) if ready_at is not None else PROBE_SECONDS
+            await asyncio.wait({ended}, timeout=pause)
         return ready_at, ""
 
     def _health(self, kept: Kept, told: ReadyState) -> None:

@@ -19,6 +19,8 @@ LOG_EVENTS: Final[dict[str, str]] = {
     "consumer.waits": "The client library speaks of its connection; it goes on by itself.",
     "database.retry": "A transient database error; the same work is tried again after a wait.",
     "entitlement.unreadable": "A record of the entitlements topic is no entitlement, and is not in force.",
+    "flight.unwritten": "A worker's flight record could not be written; its end has another reason, told beside it.",
+    "flight.written": "A worker that ends wrote down what it did last; the path is in the line.",
     "gateway.failed": "The watching of a request failed; its response did not.",
     "heartbeat.failed": "A control record of a silent partition was not delivered; the next one will do.",
     "heartbeat.sent": "A silent partition was told how far event time has come.",
@@ -64,4 +66,5 @@ LOG_EVENTS: Final[dict[str, str]] = {
     "worker.failed": "The worker ended for a reason that a person can act on.",
     "worker.started": "An engine worker serves its metrics and joins its group.",
     "worker.stopped": "The worker has left its group.",
+    "worker.stuck": "The worker's loop has stood still for too long; the process ends, the supervisor starts it again.",
 }

@@ -20,10 +20,21 @@ class WorkerHealth:
         self._monotonic = monotonic
         self.assigned: tuple[int, ...] | None = None
         self.recovering: tuple[int, ...] = ()
+        self.recovered = (0, 0)  # State records read, and how many there are.
         self.polled = monotonic()
         self.committed: float | None = None
         self.lag = 0
         self.holder = ""
+        self._beaten = monotonic()
+
+    def beat(self) -> None:
+        """Say that the loop moves, or waits for the broker with patience; costs one assignment."""
+        self._beaten = self._monotonic()
+
+    @property
+    def age(self) -> float:
+        """Seconds since the last beat."""
+        return self._monotonic() - self._beaten
 
     def checks(self) -> Mapping[str, Callable[[], CheckResult]]:
         """Give the named checks."""
@@ -41,7 +52,9 @@ class WorkerHealth:
 
     def _check_recovery(self) -> CheckResult:
         if self.recovering:
-            return CheckResult(ready=False, detail=f"reading the state of partitions {list(self.recovering)}")
+            records, total = self.recovered
+            detail = f"reading the state of partitions {list(self.recovering)}: {records} of {total} records"
+            return CheckResult(ready=False, detail=detail)
         return CheckResult(ready=True, detail="state is loaded")
 
     def _check_poll(self) -> CheckResult:

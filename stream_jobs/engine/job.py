@@ -6,6 +6,28 @@ each topic. The task keeps its state in rows of bytes under keys of bytes, which
 topic and gives back after a restart. Between two checkpoints a task may hold outputs and changed rows in memory only:
 the engine takes both and commits them with the offsets in one transaction. So a task never learns of a crash: it is
 loaded with the rows of the last checkpoint, and sees the records after it again.
+
+The life of a task, all of it in one thread: ``make_task``; where there was a checkpoint ``load_meta``, ``load`` and
+``resume``; then ``process`` any number of times; at a checkpoint ``take``, ``dirty``, ``meta``, in this order, after
+which both lists are empty; and at last nothing at all, for a task whose partition goes is dropped after a checkpoint.
+
+What the task owes in return:
+- **A function of the records.** The same records in the same order give the same rows, outputs and meta, however they
+  are cut into batches and wherever checkpoints fall between them. So: integer sums, minima, maxima, bottom-k sets, the
+  last value by offset; no clock, no randomness without a seed, no order of a set, no floating sum over several records.
+- **Event time by record.** Close a pane at the record whose time passes its end, never once a batch. Where it matters
+  between partitions, send the closed pane as an output behind all that belongs to it.
+- **Bad records are rejections, bugs are exceptions.** A record that cannot be counted is named in ``Processed`` by its
+  index, with a reason of the table and words that quote nothing. Anything raised ends the process, and the records
+  come again: raise for what no record can cause.
+- **Rows that a mixed fleet can read.** A release that changes rows reads the old and the new form and writes the old
+  one; once every worker is of that release, a second step makes it write the new one. Rows of another form than the
+  one to be written are dirty as soon as they are loaded, so the way back is open too. A row of an unknown form raises.
+- **Keys.** Any bytes but the engine's own, which begin with a zero byte.
+
+A job needs four things beside its task: topics in the table (its state topic compacted, as wide as its sources), a
+``Job``, a ``__main__`` of five lines that calls ``process.run_process``, and a row in ``services.supervisor.parts``.
+``tests/integration/engine/counting_worker.py`` is a whole one in a hundred lines.
 """
 
 from __future__ import annotations
@@ -100,7 +122,10 @@ class Task(Protocol):
         """Apply records. Offsets below the ones applied may come again after ``resume``; higher ones never skip."""
 
     def take(self) -> list[Output]:
-        """Give the outputs since the last call, in the order in which they are to be sent."""
+        """Give the outputs since the last call, in the order in which they are to be sent.
+
+        Readers see them when the transaction commits, in this order for each partition of a topic.
+        """
 
     def dirty(self) -> tuple[list[bytes], Sequence[bytes | None]]:
         """Give keys and values of the rows changed since the last call; None deletes a row."""

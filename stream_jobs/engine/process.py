@@ -20,6 +20,8 @@ from services.errors import StillwatchError
 from services.telemetry.health import HealthServer
 from services.telemetry.logs import configure_logs, get_logger
 from services.telemetry.metrics import Metrics
+from stream_jobs.engine.flight import FlightRecorder
+from stream_jobs.engine.watchdog import Watchdog
 from stream_jobs.engine.worker import Worker, WorkerOptions
 
 if TYPE_CHECKING:
@@ -35,15 +37,18 @@ def run_process(name: str, make_job: Callable[[Settings], Job], config_version: 
     """Run one worker of a job until SIGTERM or SIGINT; does not return when it fails."""
     settings = load_settings()
     configure_logs(name, settings.log_level, settings.log_format)
+    recorder = FlightRecorder(settings.base_dir / "flight", name, settings.worker_index, SystemClock())
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     try:
-        _serve(settings, make_job, config_version, stop)
+        _serve(settings, make_job, config_version, stop, recorder)
     except StillwatchError as error:
+        recorder.dump("the worker cannot go on", error)
         get_logger().error("worker.failed", reason=str(error), hint=error.hint, kind=type(error).__name__)
         _end(EXIT_STOPPED)
-    except Exception:  # noqa: BLE001 - a bug of any kind ends the process at once, see above
+    except Exception as error:  # noqa: BLE001 - a bug of any kind ends the process at once, see above
+        recorder.dump("a bug", error)
         get_logger().exception("worker.crashed")
         _end(1)
 
@@ -63,17 +68,24 @@ def _serve(
     make_job: Callable[[Settings], Job],
     config_version: Callable[[Settings], str],
     stop: threading.Event,
+    recorder: FlightRecorder,
 ) -> None:
     metrics = Metrics()
     metrics.gauge("stillwatch_build_info", version=product_version(), config_version=config_version(settings)).set(1)
     job = make_job(settings)
-    worker = Worker(job, options(settings), consumer_base(settings), producer_base(settings), metrics, SystemClock())
+    clock = SystemClock()
+    worker = Worker(
+        job, options(settings), consumer_base(settings), producer_base(settings), metrics, clock, recorder.note
+    )
+    recorder.describe_by(worker.describe)
+    watchdog = Watchdog(settings.stuck_seconds, worker.health, recorder, clock).start()
     server = HealthServer(metrics, worker.health.checks(), settings.metrics_host, settings.metrics_port).start()
     get_logger().info("worker.started", job=job.name, worker=settings.worker_index, metrics_port=server.port)
     # Records live for one chunk and hold no cycles: looking for some after every few hundred would cost a tenth.
     gc.freeze()
     gc.set_threshold(200_000, 20, 100)
     worker.run(stop)
+    watchdog.stop()
     server.stop()
 
 

@@ -51,8 +51,9 @@ class NewestRows:
 class LogReader:
     """Reads partitions from given offsets to their present ends, committed records only."""
 
-    def __init__(self, base: ClientConfig) -> None:
+    def __init__(self, base: ClientConfig, told: Callable[[int, int], None] = lambda _records, _total: None) -> None:
         self._base = base
+        self._told = told  # Called while it reads or waits: records read so far, and about how many there are.
         self._admin = AdminClient(dict(base))
         self._log = get_logger()
 
@@ -77,6 +78,7 @@ class LogReader:
                 if time.monotonic() > deadline:
                     raise RecoveryError(f"offsets cannot be asked for: {failure.args[0].name()}") from failure
                 self._log.warning("recovery.waits", error=failure.args[0].name())
+                self._told(0, 0)
                 time.sleep(0.5)
 
     def read(self, starts: Mapping[Place, int], take: Callable[[Batch], None]) -> dict[Place, int]:
@@ -133,6 +135,7 @@ class LogReader:
                 reached[topic, partition] = max(reached[topic, partition], offset)
             done = {place for place in waiting if reached[place] >= ends[place]}
             waiting -= done
+            self._told(records, total)
             now = time.monotonic()
             if batches or done:
                 moved = now

@@ -6,13 +6,14 @@ import time
 from typing import TYPE_CHECKING, Final, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
     from services.telemetry.metrics import Metrics
     from stream_jobs.engine.job import TaskStatus
 
 Stage = Literal["fetch", "process", "outputs", "rows", "commit", "other"]
 STAGES: Final[tuple[Stage, ...]] = ("fetch", "process", "outputs", "rows", "commit", "other")
+_CLAMPED: Final = ("time_in_future", "time_too_old")
 
 
 class StageTimer:
@@ -43,8 +44,20 @@ class JobMetrics:
         self._metrics.counter("stillwatch_events_total", job=self._job).inc(events)
 
     def dead_letter(self, reason: str) -> None:
-        """Count a record that went to the dead letters."""
+        """Count a record that went to the dead letters, and what the clamp of event times refused by itself."""
         self._metrics.counter("stillwatch_dead_letters_total", job=self._job, reason=reason).inc()
+        if reason in _CLAMPED:
+            self._metrics.counter("stillwatch_clamped_events_total", job=self._job).inc()
+
+    def moved(self, kind: Literal["assigned", "revoked"], partitions: int, seconds: float) -> None:
+        """Count a change of the assignment, and how long its work took."""
+        self._metrics.counter("stillwatch_rebalances_total", job=self._job, kind=kind).inc()
+        if kind == "assigned" and partitions:
+            self._metrics.histogram("stillwatch_recovery_seconds", job=self._job).observe(seconds)
+
+    def loop_age_by(self, age: Callable[[], float]) -> None:
+        """Ask this for the loop's age at each scrape: a loop that stands still tells nothing by itself."""
+        self._metrics.gauge("stillwatch_loop_age_seconds", job=self._job).set_function(age)
 
     def checkpoint(self, seconds: float, rows: int, stages: dict[Stage, float]) -> None:
         """Book one checkpoint and the CPU time so far."""
@@ -53,7 +66,7 @@ class JobMetrics:
         for stage, total in stages.items():
             self._raise("stillwatch_stage_cpu_seconds_total", total, job=self._job, stage=stage)
 
-    def partition(self, number: int, status: TaskStatus) -> None:
+    def partition(self, number: int, status: TaskStatus, now_ms: int) -> None:
         """Tell how far one partition is. Its counts start anew with each assignment, see ``forget``."""
         label = str(number)
         self._metrics.gauge("stillwatch_state_rows", job=self._job, partition=label).set(status.rows)
@@ -61,6 +74,8 @@ class JobMetrics:
             self._metrics.gauge("stillwatch_closed_hop_time_seconds", job=self._job, partition=label).set(
                 status.closed_ms / 1000
             )
+            delay = (now_ms - status.closed_ms) / 1000
+            self._metrics.gauge("stillwatch_pane_delay_seconds", job=self._job, partition=label).set(delay)
         self._raise("stillwatch_late_events_total", status.late, own=label, job=self._job)
         self._raise("stillwatch_state_evictions_total", status.evictions, own=label, job=self._job)
         for (lane, detector), count in status.findings.items():

@@ -61,8 +61,9 @@ class Checkpoint:
 class TransactionalWriter:
     """A producer whose transactions are all this worker writes. Its errors are final."""
 
-    def __init__(self, base: ClientConfig, transactional_id: str) -> None:
+    def __init__(self, base: ClientConfig, transactional_id: str, beat: Callable[[], None] = lambda: None) -> None:
         self._log = get_logger()
+        self._beat = beat  # Called while it waits for the broker.
         self._producer = Producer(
             base
             | {
@@ -115,6 +116,7 @@ class TransactionalWriter:
                     self._producer.poll(0)
         deadline = time.monotonic() + PATIENCE_SECONDS
         while self._producer.flush(1.0):
+            self._beat()
             if time.monotonic() > deadline:
                 raise CheckpointError("the broker did not take the checkpoint's records")
         # The generation is asked for at each attempt: another member's joining raises it while this one keeps its own.
@@ -148,6 +150,7 @@ class TransactionalWriter:
                 else:
                     self._producer.produce(topic, value, key, partition, headers=headers)
             except BufferError:
+                self._beat()
                 self._producer.poll(0.01)
             else:
                 return
@@ -156,6 +159,7 @@ class TransactionalWriter:
         """Call until it answers, while the error is one that passes; at most ``PATIENCE_SECONDS``."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
+            self._beat()
             try:
                 return call()
             except KafkaException as failure:

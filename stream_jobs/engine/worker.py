@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from confluent_kafka import TopicPartition
 
@@ -21,7 +21,7 @@ from stream_jobs.engine.stages import JobMetrics, StageTimer
 from stream_jobs.engine.transaction import Checkpoint, TransactionalWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from services.adapters.clock import Clock
     from services.bootstrap import ClientConfig
@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from stream_jobs.engine.clocks import PartitionClock
     from stream_jobs.engine.job import Batch, Job
     from stream_jobs.engine.recovery import Place
+
+
+def _unnoted(what: str, **facts: object) -> None:
+    """Remember nothing; a process gives its flight recorder's ``note``."""
 
 
 class StopSign(Protocol):
@@ -60,7 +64,9 @@ class Worker:
         producer: ClientConfig,
         metrics: Metrics,
         clock: Clock,
+        note: Callable[..., None] = _unnoted,
     ) -> None:
+        self._note = note
         self._job = job
         self._options = options
         self._clock = clock
@@ -68,13 +74,14 @@ class Worker:
         self._widths = read_widths(consumer, job)
         self._metrics = JobMetrics(metrics, job.name)
         self.health = WorkerHealth(clock.monotonic)
+        self._metrics.loop_age_by(lambda: self.health.age)
         self.timer = StageTimer()
         self._sources = {source.topic: source for source in job.sources}
         self._partitions: dict[int, Partition] = {}
-        self._reader = LogReader(consumer)
+        self._reader = LogReader(consumer, self._recovers)
         self._heartbeats = HeartbeatWriter(producer, job.heartbeats, clock) if job.heartbeats else None
         # The transactional id fences a former self before the group gives this one a partition.
-        self._writer = TransactionalWriter(producer, f"stillwatch-{job.name}-{options.worker_index}")
+        self._writer = TransactionalWriter(producer, f"stillwatch-{job.name}-{options.worker_index}", self.health.beat)
         topics = [source.topic for source in job.sources]
         self._source = GroupSource(consumer, f"stillwatch-{job.name}", topics, options.session_timeout_ms, self)
 
@@ -99,7 +106,10 @@ class Worker:
         self.timer.lap("other")
         polled = self._source.poll(seconds)
         self.health.polled = self._clock.monotonic()
+        self.health.beat()
         self.timer.lap("fetch")
+        if polled.batches:
+            self._note("polled", batches=len(polled.batches), records=sum(map(len, polled.batches)))
         # What says how to read the rest goes first.
         for batch in sorted(polled.batches, key=lambda batch: not self._sources[batch.topic].first):
             self._apply(batch)
@@ -133,6 +143,7 @@ class Worker:
     def assigned(self, numbers: set[int]) -> Mapping[Place, int]:
         """Load the partitions' state and tell where to read on; called by the source."""
         begun = self._clock.monotonic()
+        self._note("assigned", partitions=sorted(numbers))
         self.health.recovering = tuple(sorted(numbers))
         fresh = {
             number: Partition(number, self._job.make_task(number, self._widths), self._options.dead_letter_ratio)
@@ -150,14 +161,21 @@ class Worker:
             self._watch(number)
         self.health.recovering = ()
         self.health.assigned = tuple(sorted(self._partitions))
+        seconds = self._clock.monotonic() - begun
+        self._metrics.moved("assigned", len(fresh), seconds)
+        self._note("recovered", records=newest.records, seconds=round(seconds, 3))
         self._log.info(
             "partitions.assigned",
             partitions=sorted(fresh),
             held=len(self._partitions),
             records=newest.records,
-            seconds=round(self._clock.monotonic() - begun, 3),
+            seconds=round(seconds, 3),
         )
         return starts
+
+    def _recovers(self, records: int, total: int) -> None:
+        self.health.beat()
+        self.health.recovered = (records, total)
 
     def _starts(self, fresh: Mapping[int, Partition]) -> dict[Place, int]:
         places = [(topic, number) for topic in self._sources for number in fresh]
@@ -178,6 +196,8 @@ class Worker:
             if self._heartbeats is not None:
                 self._heartbeats.forget(number)
         self.health.assigned = tuple(sorted(self._partitions))
+        self._metrics.moved("revoked", len(numbers), 0.0)
+        self._note("revoked", partitions=sorted(numbers))
         self._log.info("partitions.revoked", partitions=sorted(numbers), held=len(self._partitions))
 
     def _checkpoint(self, partitions: Collection[Partition]) -> None:
@@ -196,12 +216,14 @@ class Worker:
             checkpoint.rows.append((partition.number, *partition.rows()))
             checkpoint.offsets += self._offsets(partition)
         self.timer.lap("rows")
+        self._note("commits", outputs=len(checkpoint.outputs), rows=checkpoint.row_count(), letters=len(letters))
         self._writer.commit(checkpoint, self._source.metadata)
         self.timer.lap("commit")
         for partition in changed:
             partition.changed = False
         seconds = self._clock.monotonic() - begun
         self.health.committed = self._clock.monotonic()
+        self._note("committed", seconds=round(seconds, 4))
         self._metrics.checkpoint(seconds, checkpoint.row_count(), self.timer.seconds)
         for letter in letters:
             self._metrics.dead_letter(letter.reason)
@@ -220,12 +242,31 @@ class Worker:
             TopicPartition(topic, partition.number, offset, metadata=clock) for topic, offset in partition.read.items()
         ]
 
+    def describe(self) -> dict[str, Any]:
+        """Tell what it holds and how far it has come, for a flight record; numbers only."""
+        return {
+            "cpu_seconds": {stage: round(seconds, 3) for stage, seconds in self.timer.seconds.items()},
+            "lag": self.health.lag,
+            "recovering": list(self.health.recovering),
+            "partitions": {
+                str(number): {
+                    "read": dict(partition.read),
+                    "clock": partition.clock.text() if partition.clock is not None else None,
+                    "changed": partition.changed,
+                    "rows": partition.task.status().rows,
+                    "seen": partition.limit.seen,
+                    "rejected": partition.limit.rejected,
+                }
+                for number, partition in self._partitions.items()
+            },
+        }
+
     def _report(self) -> None:
         waiting = 0
         holders: Counter[str] = Counter()
         for number, partition in self._partitions.items():
             status = partition.task.status()
-            self._metrics.partition(number, status)
+            self._metrics.partition(number, status, self._clock.now_ms())
             if status.holder is not None:
                 holders[status.holder] += 1
             for topic in self._sources:

@@ -8,8 +8,9 @@ from detection.features.wording import WORDS, because
 
 
 def test_each_feature_has_words() -> None:
-    assert set(WORDS) == set(NAMES) | {feature.name for feature in CATALOGUE}
+    assert set(WORDS) == set(NAMES) | {feature.name for feature in CATALOGUE} | {"coincidences"}
 
 
 def test_reasons_read_as_a_sentence() -> None:
-    assert because(["evenness", "icc_hour"]) == "they share the traffic evenly and none of them keeps hours of its own"
+    told = because(["icc_output", "icc_hour", "log_out"])
+    assert told == "their answers are equally long, whoever asks and none of them keeps hours of its own"

@@ -28,5 +28,5 @@ def test_each_alert_is_told_once_and_the_telling_ends() -> None:
 
 
 @pytest.mark.enable_socket
-def test_an_api_that_does_not_answer_has_no_alerts() -> None:
-    assert fetch("http://127.0.0.1:1") == []
+def test_a_database_that_does_not_answer_has_no_alerts() -> None:
+    assert fetch("postgresql+psycopg://nobody@127.0.0.1:9/nothing", "acme") == []

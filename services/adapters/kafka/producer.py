@@ -33,7 +33,7 @@ _METADATA_SECONDS: Final = 10.0
 class DeliveryError(StillwatchError):
     """Records could not be delivered to Kafka."""
 
-    hint = "Look at the broker's state and logs, then run the command again: event ids make a repetition harmless."
+    hint = "Look at the broker's state and logs, then go on from where it stopped: what is sent twice counts twice."
 
 
 class MissingTopicError(StillwatchError):

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import msgspec
-from sqlalchemy import case, func, select, text
+from sqlalchemy import func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
-from services.adapters.postgres import audit
+from services.adapters.postgres import audit, entitled
+from services.adapters.postgres.lifecycle.standing import Standing, with_evidence
+from services.adapters.postgres.lifecycle_tables import SnoozeRow
 from services.adapters.postgres.moments import read_moment
 from services.adapters.postgres.partitions import ensure_months
 from services.adapters.postgres.tables import AlertRevisionRow, AlertRow, EvidenceRow, SinkProgressRow
@@ -26,10 +28,13 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
+    from detection.outcomes import Severity
     from schemas.alert import Alert
+    from services.adapters.postgres.alerts import State
 
 Outcome = Literal["new", "grown", "known"]
 SINK_ACTOR: Final = "alert-sink"
+SEVERITY_RANK: Final[dict[Severity, int]] = {"low": 1, "medium": 2, "high": 3, "critical": 4}
 
 _TURN: Final = text("SELECT pg_advisory_xact_lock(hashtextextended('alert-sink/' || :tenant, 0))")
 _MEMBERS: Final = text("""
@@ -60,7 +65,7 @@ class Known(NamedTuple):
     """What the database has of an alert."""
 
     revision: int
-    state: str
+    state: State
     digest: bytes
 
 
@@ -80,6 +85,7 @@ def store_alerts(connection: Connection, tenant: str, batch: Sequence[Incoming],
     known = _lock_known(connection, tenant, {incoming.alert.alert_id for incoming in batch})
     outcomes, conflicts = _outcomes(batch, known)
     newest = _newest(batch, known)
+    news = _news(connection, tenant, [row for row in newest if row.alert.alert_id in known])
     if newest:
         _upsert_alerts(connection, tenant, newest, now)
     if batch:
@@ -87,13 +93,14 @@ def store_alerts(connection: Connection, tenant: str, batch: Sequence[Incoming],
         ensure_months(connection, ("evidence", "alert_revisions"), (incoming.event_time for incoming in batch))
         _insert_revisions(connection, tenant, batch, now)
         _insert_evidence(connection, tenant, batch, now)
-    reopened: list[str] = []
     for incoming in newest:
         _replace_members(connection, tenant, incoming)
-        before = known.get(incoming.alert.alert_id)
-        if before is not None and before.state == "closed":
-            reopened.append(incoming.alert.alert_id)
-            _audit_reopened(connection, tenant, incoming, before, now)
+    entitled.refresh(connection, tenant, [incoming.alert.alert_id for incoming in newest], now)
+    _apply_snoozes(connection, tenant, [row for row in newest if row.alert.alert_id not in known], now)
+    # Last, for the audit's lock is every writer's.
+    reopened = [
+        incoming.alert.alert_id for incoming in newest if _reopens(connection, tenant, incoming, known, news, now)
+    ]
     return Stored(outcomes, conflicts, reopened)
 
 
@@ -173,7 +180,6 @@ def _upsert_alerts(connection: Connection, tenant: str, newest: Sequence[Incomin
     statement = insert(AlertRow)
     grown: dict[str, Any] = {name: statement.excluded[name] for name in rows[0] if name not in {"tenant", "alert_id"}}
     grown["version"] = AlertRow.version + 1
-    grown["state"] = case((AlertRow.state == "closed", "open"), else_=AlertRow.state)
     upsert = statement.on_conflict_do_update(
         index_elements=["tenant", "alert_id"], set_=grown, where=statement.excluded.revision > AlertRow.revision
     )
@@ -204,6 +210,9 @@ def _alert_values(tenant: str, incoming: Incoming, now: datetime) -> dict[str, A
         "config_version": alert.config_version,
         "record": incoming.record,
         "payload": payload,
+        "detector": detector_of(alert),
+        "family": _family_of(alert),
+        "priority": SEVERITY_RANK[alert.severity] * alert.confidence,
     }
 
 
@@ -264,17 +273,88 @@ def _replace_members(connection: Connection, tenant: str, incoming: Incoming) ->
     connection.execute(_GONE, where)
 
 
-def _audit_reopened(connection: Connection, tenant: str, incoming: Incoming, before: Known, now: datetime) -> None:
+def _news(connection: Connection, tenant: str, grown: Sequence[Incoming]) -> dict[str, list[str]]:
+    """Give the findings of each alert that no revision has quoted yet; asked before this batch's are stored."""
+    ids = [incoming.alert.alert_id for incoming in grown]
+    rows = connection.execute(
+        select(EvidenceRow.alert_id, EvidenceRow.finding_id).where(
+            EvidenceRow.tenant == tenant, EvidenceRow.alert_id.in_(ids)
+        )
+    )
+    quoted = {(row.alert_id, row.finding_id) for row in rows} if ids else set()
+    return {
+        incoming.alert.alert_id: [
+            finding.finding_id
+            for finding in incoming.alert.findings
+            if (incoming.alert.alert_id, finding.finding_id) not in quoted
+        ]
+        for incoming in grown
+    }
+
+
+def _apply_snoozes(connection: Connection, tenant: str, new: Sequence[Incoming], now: datetime) -> None:
+    """Hide new alerts of a subject and detector that is snoozed."""
+    for incoming in new:
+        until = connection.execute(
+            select(func.max(SnoozeRow.until)).where(
+                SnoozeRow.tenant == tenant,
+                SnoozeRow.subject == incoming.alert.subject,
+                SnoozeRow.detector == detector_of(incoming.alert),
+                SnoozeRow.ended_at.is_(None),
+                SnoozeRow.until > now,
+            )
+        ).scalar()
+        if until is not None:
+            row = (AlertRow.tenant == tenant, AlertRow.alert_id == incoming.alert.alert_id)
+            connection.execute(update(AlertRow).where(*row).values(state="snoozed", snoozed_until=until))
+
+
+def _reopens(
+    connection: Connection,
+    tenant: str,
+    incoming: Incoming,
+    known: Mapping[str, Known],
+    news: Mapping[str, list[str]],
+    now: datetime,
+) -> bool:
+    """Reopen a closed alert on evidence that it did not have; the audit says on which."""
+    alert = incoming.alert
+    before = known.get(alert.alert_id)
+    if before is None or before.state != "closed":
+        return False
+    row = (AlertRow.tenant == tenant, AlertRow.alert_id == alert.alert_id)
+    covered = connection.execute(select(AlertRow.entitled_until).where(*row)).scalar_one()
+    fresh = news[alert.alert_id]
+    after = with_evidence(
+        Standing(state=before.state),
+        alert.revision,
+        news=bool(fresh),
+        entitled=covered is not None and covered > now,
+    )
+    if after.state != "reopened":
+        return False
+    values = {"state": after.state, "reopened_revision": after.reopened_revision, "last_act": None}
+    connection.execute(update(AlertRow).where(*row).values(**values))
     audit.append(
         connection,
         tenant=tenant,
         at=now,
         actor=SINK_ACTOR,
         action="alert.reopened",
-        subject=f"alert/{incoming.alert.alert_id}",
+        subject=f"alert/{alert.alert_id}",
         before={"state": before.state, "revision": before.revision},
-        after={"state": "open", "revision": incoming.alert.revision},
+        after={"state": after.state, "revision": alert.revision, "findings": fresh[:20], "new_findings": len(fresh)},
     )
+    return True
+
+
+def detector_of(alert: Alert) -> str:
+    """Name the detector of the strongest finding."""
+    return max(alert.findings, key=lambda finding: finding.score).detector if alert.findings else alert.lane
+
+
+def _family_of(alert: Alert) -> str:
+    return max(alert.findings, key=lambda finding: finding.score).family if alert.findings else ""
 
 
 def _digest(record: bytes) -> bytes:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from detection.outcomes import AlertKind, Lane, Severity, SubjectKind
 
-State = Literal["open", "claimed", "labelled", "snoozed", "closed"]
+State = Literal["open", "claimed", "labelled", "snoozed", "closed", "reopened"]
 _EXPORT_ROWS: Final = 200  # Fetched at a time: records may be megabytes.
 
 
@@ -32,7 +32,10 @@ class UnknownAlertError(StillwatchError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlertFilter:
-    """What a list holds; None asks for all. ``account`` asks for alerts that name it as subject or member."""
+    """What a list holds; None asks for all.
+
+    ``account`` asks for alerts that name it as subject or member, ``customer`` for those with a member of its.
+    """
 
     state: State | None = None
     severity: Severity | None = None
@@ -40,6 +43,11 @@ class AlertFilter:
     lane: Lane | None = None
     subject_kind: SubjectKind | None = None
     account: str | None = None
+    customer: str | None = None
+    detector: str | None = None
+    family: str | None = None
+    assignee: str | None = None
+    tag: str | None = None
     since: datetime | None = None
     until: datetime | None = None
 
@@ -58,7 +66,7 @@ def list_alerts(
     session: Session, tenant: str, wanted: AlertFilter | None = None, *, limit: int = 50, cursor: str | None = None
 ) -> Page[AlertRow]:
     """Give a page of alerts, newest event first, without ``record`` and ``payload``; raises CursorError."""
-    rows = select(AlertRow).where(AlertRow.tenant == tenant, *_conditions(wanted or AlertFilter()))
+    rows = select(AlertRow).where(AlertRow.tenant == tenant, *conditions(wanted or AlertFilter()))
     light = rows.options(defer(AlertRow.record, raiseload=True), defer(AlertRow.payload, raiseload=True))
     return read_page(session, light, Order(AlertRow, "event_time", "alert_id"), limit=limit, cursor=cursor)
 
@@ -114,7 +122,7 @@ def export_records(session: Session, tenant: str, wanted: AlertFilter | None = N
     """Give the exact bytes of each alert's newest revision, by event time and id, oldest first."""
     statement = (
         select(AlertRow.record)
-        .where(AlertRow.tenant == tenant, *_conditions(wanted or AlertFilter()))
+        .where(AlertRow.tenant == tenant, *conditions(wanted or AlertFilter()))
         .order_by(AlertRow.event_time, AlertRow.alert_id)
         .execution_options(yield_per=_EXPORT_ROWS)
     )
@@ -122,19 +130,32 @@ def export_records(session: Session, tenant: str, wanted: AlertFilter | None = N
         yield bytes(record)
 
 
-def _conditions(wanted: AlertFilter) -> list[ColumnElement[bool]]:
+def conditions(wanted: AlertFilter) -> list[ColumnElement[bool]]:
+    """Give the filter as conditions on the alert's row."""
     exact = {
         AlertRow.state: wanted.state,
         AlertRow.severity: wanted.severity,
         AlertRow.kind: wanted.kind,
         AlertRow.lane: wanted.lane,
         AlertRow.subject_kind: wanted.subject_kind,
+        AlertRow.detector: wanted.detector,
+        AlertRow.family: wanted.family,
+        AlertRow.assignee: wanted.assignee,
     }
-    conditions = [column == value for column, value in exact.items() if value is not None]
+    found = [column == value for column, value in exact.items() if value is not None]
     if wanted.since is not None:
-        conditions.append(AlertRow.event_time >= wanted.since)
+        found.append(AlertRow.event_time >= wanted.since)
     if wanted.until is not None:
-        conditions.append(AlertRow.event_time < wanted.until)
+        found.append(AlertRow.event_time < wanted.until)
+    if wanted.tag is not None:
+        found.append(AlertRow.tags.contains([wanted.tag]))
+    if wanted.customer is not None:
+        has_member = exists().where(
+            MemberRow.tenant == AlertRow.tenant,
+            MemberRow.alert_id == AlertRow.alert_id,
+            MemberRow.customer == wanted.customer,
+        )
+        found.append(has_member)
     if wanted.account is not None:
         is_member = exists().where(
             MemberRow.tenant == AlertRow.tenant,
@@ -142,5 +163,5 @@ def _conditions(wanted: AlertFilter) -> list[ColumnElement[bool]]:
             MemberRow.account == wanted.account,
         )
         is_subject = and_(AlertRow.subject_kind == "account", AlertRow.subject == wanted.account)
-        conditions.append(or_(is_subject, is_member))
-    return conditions
+        found.append(or_(is_subject, is_member))
+    return found

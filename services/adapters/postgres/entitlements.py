@@ -17,7 +17,7 @@ from sqlalchemy import select, text
 from schemas.entitlement import Entitlement
 from schemas.headers import text_headers
 from schemas.topics import ENTITLEMENTS
-from services.adapters.postgres import audit, decisions, outbox
+from services.adapters.postgres import audit, decisions, entitled, outbox
 from services.adapters.postgres.cursors import Order, read_page
 from services.adapters.postgres.moments import format_moment, to_unix_ms
 from services.adapters.postgres.tables import EntitlementRow
@@ -185,6 +185,21 @@ def _tell(
 ) -> None:
     """Write the act into the audit, and the entitlement as it stands into the outbox."""
     connection = session.connection()
+    # Before the audit, whose lock is every writer's.
+    entitled.refresh_subject(connection, row.tenant, row.subject, now)
+    kind: Literal["account", "organization"] = "account" if row.subject_kind == "account" else "organization"
+    decisions.allow_entitled(
+        session,
+        row.tenant,
+        kind=kind,
+        subject=row.subject,
+        entitlement_id=row.entitlement_id,
+        begin=row.valid_from,
+        end=row.valid_until + timedelta(milliseconds=row.grace_ms),
+        granted=row.revoked_at is None,
+        actor=actor,
+        now=now,
+    )
     audit.append(
         connection,
         tenant=row.tenant,
@@ -197,7 +212,7 @@ def _tell(
     )
     record = Entitlement(
         entitlement_id=row.entitlement_id,
-        subject_kind="account" if row.subject_kind == "account" else "organization",
+        subject_kind=kind,
         subject=row.subject,
         kind="licence" if row.kind == "licence" else "allowlist",
         valid_from_unix_ms=to_unix_ms(row.valid_from),
@@ -213,16 +228,4 @@ def _tell(
         # The same entitlement is told twice in its life; its id as an event tells the two apart.
         headers=text_headers(record, "stillwatch/database", to_unix_ms(now)),
         at=now,
-    )
-    decisions.allow_entitled(
-        session,
-        row.tenant,
-        kind=record.subject_kind,
-        subject=row.subject,
-        entitlement_id=row.entitlement_id,
-        begin=row.valid_from,
-        end=row.valid_until + timedelta(milliseconds=row.grace_ms),
-        granted=row.revoked_at is None,
-        actor=actor,
-        now=now,
     )

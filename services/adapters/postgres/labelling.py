@@ -6,20 +6,17 @@ The alert's row is locked until the commit, so labels of one alert reach the top
 from __future__ import annotations
 
 import hashlib
-import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, get_args
 
 import msgspec
 from sqlalchemy import select
 
-from schemas.headers import text_headers
-from schemas.label import Label, Verdict
-from schemas.topics import LABELS
-from services.adapters.postgres import audit, outbox
-from services.adapters.postgres.alerts import UnknownAlertError
-from services.adapters.postgres.moments import format_moment, to_unix_ms
-from services.adapters.postgres.tables import AlertRow, LabelRow
+from schemas.label import Verdict
+from services.adapters.postgres.lifecycle import acts
+from services.adapters.postgres.lifecycle.answered import KeyReusedError
+from services.adapters.postgres.lifecycle.standing import Judge
+from services.adapters.postgres.tables import LabelRow
 from services.errors import StillwatchError
 
 if TYPE_CHECKING:
@@ -34,21 +31,12 @@ class UnknownLabelError(StillwatchError):
     """There is no such label."""
 
 
-class LostRaceError(StillwatchError):
-    """The alert has changed since it was read; nothing was written."""
-
-    hint = "Read the alert again and decide anew."
-
-
-class KeyReusedError(StillwatchError):
-    """The idempotency key belongs to another request; nothing was written."""
-
-    hint = "Use a new key for a new label."
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """A verdict as it is asked for. ``expected_versions`` holds the alert's version that was read; None takes any."""
+    """A verdict as it is asked for. ``expected_versions`` holds the alert's version that was read; None takes any.
+
+    ``oversees``: may judge what another holds.
+    """
 
     alert_id: str
     verdict: Verdict
@@ -56,6 +44,7 @@ class Wish:
     actor: str
     expected_versions: frozenset[int] | None = None
     idempotency_key: str | None = None
+    oversees: bool = False
 
     def digest(self) -> str:
         """Give a fingerprint of what is asked, without the key and the version."""
@@ -73,51 +62,26 @@ class Labelled:
 
 
 def label_alert(session: Session, tenant: str, wish: Wish, now: datetime) -> Labelled:
-    """Label an alert in the open transaction. Raises UnknownAlertError, LostRaceError or KeyReusedError."""
-    alert = session.scalars(
-        select(AlertRow).where(AlertRow.tenant == tenant, AlertRow.alert_id == wish.alert_id).with_for_update()
-    ).one_or_none()
-    if alert is None:
-        raise UnknownAlertError(f"there is no alert {wish.alert_id}")
+    """Label an alert in the open transaction.
+
+    Raises UnknownAlertError, LostRaceError, KeyReusedError, HeldError or NotPossibleError.
+    """
+    alert = acts.lock_alert(session, tenant, wish.alert_id)
     earlier = _made_earlier(session, tenant, wish)
     if earlier is not None:
         return Labelled(earlier, alert.version, replayed=True)
-    if wish.expected_versions is not None and alert.version not in wish.expected_versions:
-        raise LostRaceError(f"alert {wish.alert_id} is at version {alert.version} now")
-    row = _row(tenant, alert, wish, now)
-    session.add(row)
-    before = {"state": alert.state, "version": alert.version}
-    alert.state = "labelled"
-    alert.version += 1
-    session.flush()
-    connection = session.connection()
-    audit.append(
-        connection,
-        tenant=tenant,
-        at=now,
-        actor=wish.actor,
-        action="alert.labelled",
-        subject=f"alert/{alert.alert_id}",
-        before=before,
-        after={
-            "state": alert.state,
-            "version": alert.version,
-            "label_id": row.label_id,
-            "verdict": row.verdict,
-            "reason": row.reason,
-        },
+    by = acts.By(tenant=tenant, actor=wish.actor, now=now, oversees=wish.oversees)
+    done = acts.perform(
+        session,
+        by,
+        wish.alert_id,
+        Judge(verdict=wish.verdict, reason=wish.reason),
+        expected_versions=wish.expected_versions,
+        label_key=(wish.idempotency_key, wish.digest()) if wish.idempotency_key is not None else None,
     )
-    label = _contract(row)
-    outbox.append(
-        connection,
-        tenant=tenant,
-        topic=LABELS.name,
-        key=alert.alert_id,
-        value=msgspec.json.encode(label),
-        headers=text_headers(label, "stillwatch/database", to_unix_ms(now)),
-        at=now,
-    )
-    return Labelled(row, alert.version, replayed=False)
+    if done.label is None:
+        raise TypeError("a verdict makes a label")
+    return Labelled(done.label, done.alert.version, replayed=False)
 
 
 def find_label(session: Session, tenant: str, label_id: str) -> LabelRow:
@@ -137,41 +101,3 @@ def _made_earlier(session: Session, tenant: str, wish: Wish) -> LabelRow | None:
     if found is not None and found.request_digest != wish.digest():
         raise KeyReusedError("this idempotency key was used for another label")
     return found
-
-
-def _row(tenant: str, alert: AlertRow, wish: Wish, now: datetime) -> LabelRow:
-    return LabelRow(
-        tenant=tenant,
-        label_id=uuid.uuid4().hex,
-        alert_id=alert.alert_id,
-        alert_revision=alert.revision,
-        subject_kind=alert.subject_kind,
-        subject=alert.subject,
-        verdict=wish.verdict,
-        reason=wish.reason,
-        actor=wish.actor,
-        labelled_at=now,
-        config_version=alert.config_version,
-        idempotency_key=wish.idempotency_key,
-        request_digest=wish.digest() if wish.idempotency_key is not None else None,
-    )
-
-
-def _contract(row: LabelRow) -> Label:
-    """Give the row as the topic has it; raises msgspec.ValidationError where it breaks the contract."""
-    return msgspec.convert(
-        {
-            "type": "label.v1",
-            "label_id": row.label_id,
-            "alert_id": row.alert_id,
-            "alert_revision": row.alert_revision,
-            "subject_kind": row.subject_kind,
-            "subject": row.subject,
-            "verdict": row.verdict,
-            "reason": row.reason,
-            "actor": row.actor,
-            "labelled_at": format_moment(row.labelled_at),
-            "config_version": row.config_version,
-        },
-        Label,
-    )

@@ -24,7 +24,7 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 NAMING: dict[str, str] = {
@@ -34,8 +34,9 @@ NAMING: dict[str, str] = {
     "fk": "fk_%(table_name)s_%(referred_table_name)s",
     "pk": "pk_%(table_name)s",
 }
-STATES = ("open", "claimed", "labelled", "snoozed", "closed")
+STATES = ("open", "claimed", "labelled", "snoozed", "closed", "reopened")
 _OPEN = "state IN ('open', 'claimed')"
+_QUEUE = "state IN ('open', 'claimed', 'reopened')"
 
 
 class Base(DeclarativeBase):
@@ -62,11 +63,14 @@ class AlertRow(Base):
 
     __tablename__ = "alerts"
     __table_args__ = (
-        CheckConstraint("state IN ('open', 'claimed', 'labelled', 'snoozed', 'closed')", name="state"),
+        CheckConstraint("state IN ('open', 'claimed', 'labelled', 'snoozed', 'closed', 'reopened')", name="state"),
         CheckConstraint("subject_kind IN ('account', 'campaign')", name="subject_kind"),
         Index(None, "tenant", "event_time", "alert_id"),
         Index(None, "tenant", "subject"),
         Index("ix_alerts_queue", "tenant", "event_time", "alert_id", postgresql_where=text(_OPEN)),
+        Index("ix_alerts_priority", "tenant", "priority", "alert_id", postgresql_where=text(_QUEUE)),
+        Index("ix_alerts_due", "tenant", "lease_until", postgresql_where=text("state = 'claimed'")),
+        Index("ix_alerts_waking", "tenant", "snoozed_until", postgresql_where=text("state = 'snoozed'")),
     )
 
     tenant: Mapped[str] = mapped_column(primary_key=True)
@@ -90,6 +94,21 @@ class AlertRow(Base):
     config_version: Mapped[str]
     record: Mapped[bytes]
     payload: Mapped[dict[str, Any]]
+    # Of the strongest finding; for facets, and for the scope of a snooze.
+    detector: Mapped[str] = mapped_column(server_default=text("''"))
+    family: Mapped[str] = mapped_column(server_default=text("''"))
+    # Severity as 1..4 times confidence: what "next" takes first.
+    priority: Mapped[float] = mapped_column(server_default=text("0"))
+    # What people did. The sink leaves these alone, except that new evidence may reopen.
+    assignee: Mapped[str | None]
+    lease_until: Mapped[datetime | None]
+    snoozed_until: Mapped[datetime | None]
+    reopened_revision: Mapped[int | None]
+    tags: Mapped[list[str]] = mapped_column(ARRAY(Text()), server_default=text("'{}'"))
+    last_act: Mapped[str | None]
+    label_id: Mapped[str | None]  # The verdict that stands.
+    # Every account that it names is entitled until then: it is shown as such, and is not in the queue.
+    entitled_until: Mapped[datetime | None]
 
 
 class AlertRevisionRow(Base):
@@ -156,7 +175,7 @@ class LabelRow(Base):
     __table_args__ = (
         ForeignKeyConstraint(["tenant", "alert_id"], ["alerts.tenant", "alerts.alert_id"]),
         CheckConstraint(
-            "verdict IN ('true_positive', 'false_positive', 'benign', 'insufficient_data')", name="verdict"
+            "verdict IN ('true_positive', 'false_positive', 'benign', 'insufficient_data', 'withdrawn')", name="verdict"
         ),
         UniqueConstraint("tenant", "idempotency_key"),
         Index(None, "tenant", "alert_id", "labelled_at"),
@@ -325,6 +344,7 @@ class AuditRow(Base):
     __tablename__ = "audit"
     __table_args__ = (
         Index(None, "tenant", "subject", "at"),
+        Index(None, "tenant", "seq"),
         {"postgresql_partition_by": "RANGE (at)"},
     )
 
@@ -336,6 +356,10 @@ class AuditRow(Base):
     subject: Mapped[str]  # For example "alert/0123456789abcdef".
     before: Mapped[dict[str, Any] | None]
     after: Mapped[dict[str, Any] | None]
+    # The chain, by tenant: the row's number, the hash of the row before, and its own. None in rows before the chain.
+    seq: Mapped[int | None]
+    previous_hash: Mapped[bytes | None]
+    hash: Mapped[bytes | None]
 
 
 class SinkProgressRow(Base):

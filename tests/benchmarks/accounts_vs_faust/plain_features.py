@@ -161,7 +161,7 @@ def features(state: AccountState) -> dict[str, float]:
     """Give the features that have a value; names are the catalogue's."""
     n, seen, answered = state.requests, state.seen, state.answered
     found = {
-        "total_output": math.log1p(state.output_tokens),
+        "token_yield": math.log1p(state.output_tokens / n),
         "hour_entropy": _entropy(state.hours, n),
         "rate": math.log(n / (1 + (state.last_seen - state.first_seen) / _HOUR_MS)),
         "logprob_share": state.logprobs / n,
@@ -184,7 +184,7 @@ def features(state: AccountState) -> dict[str, float]:
         found["distinct_turns"] = min(share, 1.0)
         found["repeated_turns"] = max(1.0 - share, 0.0)
         found["top_template"] = max(state.templates_counted) / seen
-        found["coverage"] = state.cells.bit_count() / 256
+        found["coverage"] = state.cells.bit_count() / min(seen, 256)
         found["continuation"] = state.continued / seen
         for name, count in zip(_TEXT_SHARES, state.text_flags, strict=True):
             found[name] = count / seen

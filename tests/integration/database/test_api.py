@@ -3,32 +3,30 @@
 from __future__ import annotations
 
 import re
-import socket
-import threading
 import time
 from collections import Counter
-from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 import schemathesis
-import uvicorn
 from hypothesis import HealthCheck, given, settings
 from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from services.adapters.postgres.engine import create_engine
-from services.adapters.postgres.moments import to_unix_ms
 from services.api.app import create_app
 from services.api.context import ApiContext
 from services.api.health import make_checks
 from services.api.middleware import CONTENT_SECURITY_POLICY
 from services.api.problems import STATUS, Problem
+from services.identity.roles import ROLES
 from services.telemetry.health import CheckResult
 from services.telemetry.metrics import Metrics
+from tests.integration.database.people import client_of, headers_of, session_of
 from tests.integration.database.samples import NOW, account_id, make_alert, store
+from tests.integration.database.serving import FixedClock, serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,54 +35,29 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
 pytestmark = pytest.mark.integration
-LABEL = {"alert_id": make_alert(1).alert_id, "verdict": "benign", "reason": "a known partner", "actor": "ana"}
+NOTHING_TO_GET_WRONG = {"/livez", "/readyz", "/v1/me", "/v1/users", "/v1/audit/verification"}
+LABEL = {"alert_id": make_alert(1).alert_id, "verdict": "benign", "reason": "a known partner"}
 ENTITLEMENT = {
     "subject_kind": "organization",
     "subject": account_id(77),
     "kind": "licence",
     "valid_until": "2027-01-01T00:00:00Z",
     "reference": "contract 7",
-    "actor": "lea",
 }
-
-
-class FixedClock:
-    def now_ms(self) -> int:
-        return to_unix_ms(NOW)
-
-    def monotonic(self) -> float:
-        return 0.0
 
 
 @pytest.fixture
 def app(engine: Engine) -> FastAPI:
     metrics = Metrics()
     checks = {"database": lambda: CheckResult(ready=True, detail="answers")}
-    context = ApiContext(engine=engine, metrics=metrics, clock=FixedClock(), tenant="acme", checks=checks)
+    context = ApiContext(engine=engine, metrics=metrics, clock=FixedClock(), tenant="acme", checks=checks, secret=b"k")
     return create_app(context, "0.0.0")
 
 
-@contextmanager
-def serving(app: FastAPI) -> Iterator[str]:
-    """Serve on a free port of the loopback address; gives the URL."""
-    listener = socket.socket()
-    listener.bind(("127.0.0.1", 0))
-    listener.listen()  # From here on a client waits for the server and is not refused.
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join(20)
-        listener.close()
-        assert not thread.is_alive()
-
-
 @pytest.fixture
-def client(app: FastAPI) -> Iterator[httpx.Client]:
-    with serving(app) as url, httpx.Client(base_url=url) as opened:
+def client(app: FastAPI, engine: Engine) -> Iterator[httpx.Client]:
+    token = session_of(engine, "acme", "lea", "lead")
+    with serving(app) as url, client_of(url, token) as opened:
         yield opened
 
 
@@ -166,7 +139,7 @@ def test_an_idempotency_key_labels_once(client: httpx.Client, alerts: None) -> N
         {"reason": "  "},
         {"reason": "a\0b"},
         {"reason": "x" * 2001},
-        {"actor": ""},
+        {"actor": "ana"},
         {"alert_id": "../etc"},
         {"colour": "red"},
     ],
@@ -187,21 +160,21 @@ def test_entitlements_are_granted_once_listed_and_taken_back(client: httpx.Clien
     problem(client.post("/v1/entitlements", json=ENTITLEMENT | {"valid_until": "2020-01-01T00:00:00Z"}), 422)
     assert len(client.get("/v1/entitlements", params={"in_force": True}).json()["items"]) == 1
     path = f"/v1/entitlements/{granted.json()['entitlement_id']}/revoke"
-    revoked = client.post(path, json={"actor": "lea"})
+    revoked = client.post(path)
     assert revoked.json()["revoked_by"] == "lea"
-    assert client.post(path, json={"actor": "tom"}).json() == revoked.json()
+    assert client.post(path).json() == revoked.json()
     assert client.get("/v1/entitlements", params={"in_force": True}).json()["items"] == []
-    problem(client.post("/v1/entitlements/nobody/revoke", json={"actor": "lea"}), 404)
+    problem(client.post("/v1/entitlements/nobody/revoke"), 404)
     assert client.post("/v1/entitlements", json=ENTITLEMENT).status_code == 201
 
 
 def test_a_database_that_is_away_is_503_and_soon_tried_again(app: FastAPI) -> None:
     away = create_engine("postgresql://nobody@127.0.0.1:9/nothing", process="test", connect_timeout_s=1)
     app.state.context = ApiContext(
-        engine=away, metrics=Metrics(), clock=FixedClock(), tenant="acme", checks={}, allowed_hosts=None
+        engine=away, metrics=Metrics(), clock=FixedClock(), tenant="acme", checks={}, secret=b"k", allowed_hosts=None
     )
     with serving(app) as url:
-        response = httpx.get(f"{url}/v1/alerts")
+        response = httpx.get(f"{url}/v1/alerts", headers={"Authorization": "Bearer sw_x"})
     problem(response, 503)
     assert response.headers["retry-after"] == "2"
 
@@ -318,9 +291,10 @@ def test_the_document_is_openapi_3_1_and_names_problems(client: httpx.Client) ->
 
 
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
-def test_every_operation_keeps_its_contract(app: FastAPI, alerts: None, mode: GenerationMode) -> None:
+def test_every_operation_keeps_its_contract(app: FastAPI, engine: Engine, alerts: None, mode: GenerationMode) -> None:
     """Schemathesis makes requests from the document, good and bad; answers must be what the document says."""
     operations: set[str] = set()
+    asked_by = headers_of(session_of(engine, "acme", "all", *ROLES))
     statuses: Counter[int] = Counter()
     with serving(app) as url:
         schema = schemathesis.openapi.from_url(f"{url}/openapi.json")
@@ -329,7 +303,7 @@ def test_every_operation_keeps_its_contract(app: FastAPI, alerts: None, mode: Ge
             operations.add(operation.label)
             if operation.path == "/v1/decisions/stream":
                 continue  # It does not end while the test's clock stands.
-            if mode is GenerationMode.NEGATIVE and operation.path in {"/livez", "/readyz"}:
+            if mode is GenerationMode.NEGATIVE and operation.path in NOTHING_TO_GET_WRONG:
                 continue  # They take nothing that could be wrong.
 
             @settings(
@@ -338,9 +312,9 @@ def test_every_operation_keeps_its_contract(app: FastAPI, alerts: None, mode: Ge
             @given(case=operation.as_strategy(generation_mode=mode))
             def exercise(case: Any) -> None:
                 # A well-formed request may be refused for what it means: a period that has ended is 422.
-                response = case.call_and_validate(excluded_checks=[positive_data_acceptance])
+                response = case.call_and_validate(excluded_checks=[positive_data_acceptance], headers=asked_by)
                 statuses[response.status_code] += 1
 
             exercise()
-    assert len(operations) == 21
+    assert len(operations) == 45
     assert statuses[200 if mode is GenerationMode.POSITIVE else 422] > 20

@@ -240,11 +240,11 @@ def test_the_stream_begins_with_what_holds_and_resumes_after_the_last_id(desk: D
     desk.act("set_kill_switch", engaged=True, actor="lea", reason="drill")
     desk.issue()
     clock = SteppingClock(to_unix_ms(NOW))
-    context = ApiContext(engine=engine, metrics=Metrics(), clock=clock, tenant=TENANT, checks={})
+    context = ApiContext(engine=engine, metrics=Metrics(), clock=clock, tenant=TENANT, checks={}, secret=b"k")
 
     def events(after: int) -> list[bytes]:
         async def collect() -> list[bytes]:
-            stream = decision_events(context, after, seconds=40, poll_seconds=0)
+            stream = decision_events(context, TENANT, after, seconds=40, poll_seconds=0)
             return [event async for event in stream]
 
         return asyncio.run(collect())

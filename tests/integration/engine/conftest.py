@@ -93,6 +93,11 @@ class Trial:
                 self.exits.append(code)
                 self.spawn(index, **environment)
 
+    def log_of(self, index: int) -> str:
+        """Give what the newest worker of this index wrote."""
+        paths = sorted(self.logs.glob(f"worker-{index}-*.log"), key=lambda path: int(path.stem.rpartition("-")[2]))
+        return paths[-1].read_text()
+
     def log_text(self) -> str:
         return "".join(path.read_text() for path in sorted(self.logs.glob("*.log")))
 

@@ -33,10 +33,18 @@ PANE_MS = 1_000
 LATE_MS = 200
 
 
+class RowVersionError(StillwatchError):
+    """A newer release wrote this row."""
+
+    hint = "Let the newer release write the old form until every worker reads the new one."
+
+
 class CountingTask:
-    """Plain Python, record by record."""
+    """Plain Python, record by record. Rows of version 2 know when their key was last seen; others do not."""
 
     def __init__(self, prefix: str, number: int) -> None:
+        self._reads = int(os.environ.get("ROWS_READ", "1"))  # The newest version of rows that this release knows.
+        self._writes = int(os.environ.get("ROWS_WRITTEN", "1"))
         self._prefix = prefix
         self._number = number
         self.rows: dict[bytes, dict[str, Any]] = {}
@@ -52,6 +60,13 @@ class CountingTask:
 
     def load(self, keys: Sequence[bytes], values: Sequence[bytes]) -> None:
         self.rows = {key: json.loads(value) for key, value in zip(keys, values, strict=True)}
+        for key, row in self.rows.items():
+            version = row.pop("v", 1)
+            if version > self._reads:
+                raise RowVersionError(f"a row of version {version}; this release reads up to {self._reads}")
+            row.setdefault("last", 0)
+            if version != self._writes:
+                self._dirty.add(key)  # Written in the form that all of the job's workers can read.
 
     def resume(self, read: Mapping[str, int]) -> Mapping[str, int]:
         return read
@@ -76,11 +91,12 @@ class CountingTask:
 
     def _row(self, key: bytes) -> dict[str, Any]:
         self._dirty.add(key)
-        return self.rows.setdefault(key, {"n": 0, "sum": 0, "late": 0, "weight": 1, "panes": {}})
+        return self.rows.setdefault(key, {"n": 0, "sum": 0, "late": 0, "weight": 1, "panes": {}, "last": 0})
 
     def _count(self, key: bytes, record: dict[str, int]) -> None:
         row = self._row(key)
         row["n"] += 1
+        row["last"] = max(row["last"], record["t"])
         row["sum"] += record["x"] * row["weight"]
         pane = record["t"] // PANE_MS
         if pane <= self._closed:
@@ -108,7 +124,12 @@ class CountingTask:
     def dirty(self) -> tuple[list[bytes], list[bytes | None]]:
         keys = sorted(self._dirty)
         self._dirty.clear()
-        return keys, [json.dumps(self.rows[key]).encode() for key in keys]
+        return keys, [json.dumps(self._written(self.rows[key])).encode() for key in keys]
+
+    def _written(self, row: dict[str, Any]) -> dict[str, Any]:
+        if self._writes == 1:
+            return {name: value for name, value in row.items() if name != "last"}
+        return {"v": self._writes, **row}
 
     def meta(self) -> bytes:
         return json.dumps({"high": self._high, "closed": self._closed}).encode()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from detection.columns import ATTRIBUTES, EVENT
-from detection.config import AccountLane, Clocking, DetectionConfig, Forest, PoolLane
+from detection.config import AccountLane, Clocking, DetectionConfig, Forest, PoolLane, ProbeLane
 from detection.detectors.calibration import build
 from detection.detectors.reference import References
 from detection.features.catalogue import ACCOUNT_FEATURES
@@ -29,6 +29,7 @@ def config() -> DetectionConfig:
         accounts=AccountLane(milestones=(3, 5, 8, 13), threshold=0.5, alert_floor=5),
         forest=Forest(trees=4, height=3, window=5, learn_gap_hops=2),
         pools=PoolLane(young_ms=5 * MINUTE, cohort_ms=2 * MINUTE),
+        probes=ProbeLane(vectors=2, output_tokens=2000, idle_ms=3 * MINUTE, maximum_accounts=3),
     )
 
 

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detection.accounts.step import AccountsStep
+from detection.accounts.contributions import COINCIDENCE_MS, COINCIDENCE_SAMPLE
+from detection.accounts.step import FOREST_KEY, PROBES_KEY, AccountsStep
 from detection.columns import CUES, Flag
 from detection.families import Family
 from detection.features.accounts import NAMES, account_features, scaled
@@ -48,6 +49,17 @@ def distinct(values: set[int], m: int) -> float:
     rest: float = sum(2.0**-rank for rank in registers.values())
     estimated: float = m * m / (2 * math.log(2)) / (m * sigma + rest)
     return estimated
+
+
+def moments(event: Any) -> list[tuple[Family, list[int]]]:
+    """Keys of lane G: the prompt with each of the two windows that its time lies in, 0 where it is not looked at."""
+    turn = int(event["last_turn"])
+    mixed = int(mix(np.array([turn], np.uint64))[0])
+    looked_at = turn * (event["prefix"][0] > 0 and mixed % COINCIDENCE_SAMPLE == 0)
+    return [
+        (Family.COINCIDENCE, [looked_at, (int(event["time"]) + shift) // COINCIDENCE_MS * 2 + (shift > 0)])
+        for shift in (0, COINCIDENCE_MS // 2)
+    ]
 
 
 @dataclass
@@ -149,7 +161,7 @@ class Oracle:
             **{f"cues {place}": int(bool(flags & cue)) for place, cue in enumerate(CUES)},
             **{f"projection {place}": one for place, one in enumerate(projection)},
         }
-        for family, values in shared.items():
+        for family, values in [*shared.items(), *moments(event)]:
             if not all(int(value) for value in values):
                 continue
             columns = [np.array([int(value)], np.uint64) for value in (family, *values)]
@@ -158,8 +170,14 @@ class Oracle:
                 key, {"sums": Counter(), "turns": {}, "responses": {}, "before": before}
             )
             row["sums"].update(sums)
-            row.update(after=before + 1, first_seen=first_seen, created=created, payment=payment)
-            row["network"] = max(row.get("network", 0), int(event["network"]))
+            linked = family == Family.COINCIDENCE
+            row.update(
+                after=before + 1,
+                first_seen=first_seen,
+                created=created,
+                payment=int(event["last_turn"]) if linked else payment,
+            )
+            row["network"] = int(event["last_turn"]) if linked else max(row.get("network", 0), int(event["network"]))
             row["verified"] = int(known["verified"]) if known is not None else 0
             for name, column, m in (("turns", "last_turn", 128), ("responses", "response", 64)):
                 if value := int(event[column]):
@@ -187,7 +205,7 @@ class Oracle:
 
         reused = distinct(set(templates), 32)
         return {
-            "total_output": math.log1p(tokens),
+            "token_yield": math.log1p(tokens / n),
             "mean_output": share(sum(outputs) / 1024, answered),
             "output_input_ratio": share((sum(outputs) - inputs) / 1024, answered),
             "output_spread": statistics.pstdev(outputs) / 1024 if n > 1 else math.nan,
@@ -208,7 +226,7 @@ class Oracle:
             "echo_share": share(c["echoes"], seen),
             **{f"cue_{cue}": share(c[f"cues_{cue}"], seen) for cue in ("reasoning", "synthesis", "grading")},
             **{f"cue_{cue}": share(c[f"cues_{cue}"], seen) for cue in ("boundary", "identity")},
-            "coverage": len(cells) / 256 if seen else math.nan,
+            "coverage": len(cells) / min(seen, 256) if seen else math.nan,
             "continuation": share(c["continued"], seen),
         }
 
@@ -280,7 +298,7 @@ def test_the_step_agrees_with_the_oracle(
     assert windows == closed
     assert outcome.closed_hop == oracle.closed
 
-    rows = read_rows([value for key, value in zip(*step.dirty(), strict=True) if key != b"forest"])
+    rows = read_rows([value for key, value in zip(*step.dirty(), strict=True) if key not in {FOREST_KEY, PROBES_KEY}])
     rows = rows[rows["requests"] > 0]
     assert {int(row["account"]) for row in rows} == set(oracle.accounts)
     assert outcome.late == sum(account.counters["late"] for account in oracle.accounts.values())

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
-from detection.accounts.step import AccountsStep
-from detection.columns import CONTRIBUTION, EVENT
+from detection.accounts.step import FOREST_KEY, PROBES_KEY, AccountsStep
+from detection.columns import CONTRIBUTION, EVENT, Flag
 from detection.config import Clocking, DetectionConfig
 from detection.families import Family
 from detection.state.rows import ACCOUNT_ROW, RowVersionError, read_rows
@@ -231,12 +231,13 @@ def test_milestones_are_read_at_exactly_their_count(config: DetectionConfig, ref
     step.apply(events, np.arange(len(events)))
     outcome = step.take()
     assert [vectors.milestone for vectors in outcome.vectors] == [3, 5, 8, 13]
-    totals = [np.log1p(1000 * vectors.milestone) for vectors in outcome.vectors]
-    assert [float(vectors.matrix[0, 0]) for vectors in outcome.vectors] == pytest.approx(totals)
-    # 3 lies under the floor of 5, and for 13 there is no reference.
+    yields = [np.log1p(1000) for _ in outcome.vectors]
+    assert [float(vectors.matrix[0, 0]) for vectors in outcome.vectors] == pytest.approx(yields)
+    # 3 lies under the floor of 5; for 13 there is no reference, so that of 8 speaks.
     assert [(finding.requests, finding.lane, finding.subject) for finding in outcome.findings] == [
         (5, "account", "0000000000000005"),
         (8, "account", "0000000000000005"),
+        (13, "account", "0000000000000005"),
     ]
     finding = outcome.findings[0]
     assert finding.score > finding.threshold
@@ -289,7 +290,7 @@ def test_a_store_grows_and_keeps_its_rows(config: DetectionConfig) -> None:
     step = AccountsStep(config, None, 0)
     run = play(step, events, cuts={100, 16_000, 20_000})
     assert step.accounts == 40_000
-    rows = read_rows([value for key, value in run.state.items() if key != b"forest"])
+    rows = read_rows([value for key, value in run.state.items() if key not in {FOREST_KEY, PROBES_KEY}])
     assert sorted(rows["account"].tolist()) == list(range(1, 40_001))
     assert rows["requests"].tolist() == [1] * 40_000
 
@@ -320,3 +321,35 @@ def test_an_empty_take_is_empty(config: DetectionConfig) -> None:
     outcome = step.take()
     assert (len(outcome.contributions), outcome.closed_hop, len(outcome.windows)) == (0, -1, 0)
     assert step.dirty() == ([], [])
+
+
+def probes(account: int, vectors: int, *, tokens: int = 1) -> StructuredArray:
+    events = at(*range(0, 1_000 * vectors, 1_000), account=account)
+    events["bias"] = np.arange(1, vectors + 1)
+    events["flags"] = int(Flag.LOGPROBS | Flag.LOGIT_BIAS)
+    events["output_tokens"] = tokens
+    return events
+
+
+def test_a_probe_is_found_at_the_request_that_brings_the_last_vector() -> None:
+    step = AccountsStep(DetectionConfig(), None, 0)
+    step.apply(probes(5, 19), np.arange(19))
+    assert step.take().findings == []
+    keys, values = step.dirty()
+    again = AccountsStep(DetectionConfig(), None, 0)
+    again.load_meta(step.meta())
+    again.load(keys, values)
+    last = probes(5, 25)[19:]
+    again.apply(last, np.arange(19, 25))
+    (finding,) = again.take().findings
+    assert (finding.lane, finding.requests, len(finding.members)) == ("probe", 20, 1)
+    assert finding.members[0].strength > 0.9
+
+
+def test_one_bias_many_times_or_answers_with_text_are_no_probe() -> None:
+    step = AccountsStep(DetectionConfig(), None, 0)
+    same, talking = probes(5, 60), probes(6, 60, tokens=40)
+    same["bias"] = 7
+    step.apply(same, np.arange(60))
+    step.apply(talking, np.arange(60, 120))
+    assert step.take().findings == []

@@ -33,13 +33,16 @@ def test_counts_of_a_partition_start_again_with_its_next_assignment() -> None:
     metrics = Metrics()
     job = JobMetrics(metrics, "accounts")
     for number, late in ((0, 5), (1, 2), (0, 7)):
-        job.partition(number, TaskStatus(rows=3, closed_ms=9_000, late=late, findings={("account", "tail"): late}))
+        job.partition(
+            number, TaskStatus(rows=3, closed_ms=9_000, late=late, findings={("account", "tail"): late}), 10_500
+        )
     assert _sample(metrics, "stillwatch_late_events_total", job="accounts") == 9
     job.forget(0)
-    job.partition(0, TaskStatus(rows=3, late=4))
+    job.partition(0, TaskStatus(rows=3, late=4), 10_500)
     assert _sample(metrics, "stillwatch_late_events_total", job="accounts") == 13
     assert _sample(metrics, "stillwatch_findings_total", lane="account", detector="tail") == 9
     assert _sample(metrics, "stillwatch_closed_hop_time_seconds", job="accounts", partition="1") == 9
+    assert _sample(metrics, "stillwatch_pane_delay_seconds", job="accounts", partition="1") == 1.5
 
 
 def test_the_holder_of_the_time_is_named_until_it_lets_go() -> None:

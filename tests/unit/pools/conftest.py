@@ -13,10 +13,9 @@ import pytest
 
 from detection.columns import CONTRIBUTION, CUES, FIXED_POINT, RESIDUAL_REGISTERS, RESPONSE_REGISTERS
 from detection.config import DetectionConfig
-from detection.detectors.calibration import build
 from detection.detectors.reference import References
 from detection.families import Family
-from detection.pools.scoring import SCORED_DIRECTIONS, SCORED_NAMES, strata
+from detection.pools.scoring import build_pool_reference, strata
 from detection.pools.step import PoolsStep
 from detection.sketches.hyperloglog import offers
 
@@ -223,7 +222,7 @@ def honest_references(feed: Any) -> References:
         for vector in vectors:
             for name in strata(vector.group, vector.band):
                 by_stratum[name].append(vector.values)
-    pools = {name: build(SCORED_NAMES, SCORED_DIRECTIONS, np.array(rows)) for name, rows in by_stratum.items()}
+    pools = {name: build_pool_reference(np.array(rows)) for name, rows in by_stratum.items()}
     return References(version="test", pools=pools)
 
 

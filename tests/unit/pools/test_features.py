@@ -45,11 +45,30 @@ def anova(groups: list[list[Any]]) -> tuple[float, float]:
     return between / (k - 1), within / (n - k)
 
 
-def icc(groups: list[list[Any]]) -> float:
+def greatest_icc(groups: list[list[Any]], dimensions: int) -> float:
     n, k = sum(map(len, groups)), len(groups)
     between, within = anova(groups)
+    widest = between / quantile((k - 1) * dimensions)
     n0 = (n - sum(len(g) ** 2 for g in groups) / n) / (k - 1)
-    return (between - within) / (between + (n0 - 1) * within)
+    return (widest - within) / (widest + (n0 - 1) * within)
+
+
+def quantile(freedom: float) -> float:
+    """Wilson-Hilferty: the 10 % quantile of chi-squared over its degrees of freedom."""
+    return (1 - 2 / (9 * freedom) - 1.2816 * math.sqrt(2 / (9 * freedom))) ** 3
+
+
+def error(values: list[float], counts: list[int]) -> float:
+    """Standard error of sum(values) / sum(counts), customers as clusters."""
+    ratio, k = sum(values) / sum(counts), len(counts)
+    squares = sum((v - ratio * c) ** 2 for v, c in zip(values, counts, strict=True))
+    return math.sqrt(k / (k - 1) * squares) / sum(counts)
+
+
+def least_share(values: list[int], counts: list[int]) -> float:
+    k = len(counts)
+    bound = sum(values) / sum(counts) * k / (k + 1) - 1.2816 * error(values, counts)
+    return bound if bound >= 0.05 else 0.0
 
 
 def oracle(requests: list[Any], traffic: Any) -> dict[str, float]:
@@ -57,32 +76,35 @@ def oracle(requests: list[Any], traffic: Any) -> dict[str, float]:
     for r in requests:
         by_customer.setdefault(r.customer, []).append(r)
     groups = list(by_customer.values())
-    counts = sorted(len(g) for g in groups)
+    counts = [len(g) for g in groups]
     n, k = len(requests), len(groups)
-    gini = sum(abs(a - b) for a in counts for b in counts) / (2 * k * k * mean(counts))
     outs = [[np.array([traffic.fixed(r.output_tokens) / 1024]) for r in g] for g in groups]
     hours = [[np.array(traffic.hour(r.time)) / 1024 for r in g] for g in groups]
     between, within = anova([[r.projection.astype(float) for r in g] for g in groups])
     distinct = [len({r.residual for r in g}) for g in groups]
     ages = [max(r.created_at for r in g) for g in groups]
     mates = [sum(max(r.network for r in h) == max(r.network for r in g) for h in groups) - 1 for g in groups]
+    given = [sum(traffic.fixed(r.input_tokens) / 1024 for r in g) for g in groups]
+    taken = [sum(float(v[0]) for v in g) for g in outs]
+    surplus = [out - into for out, into in zip(taken, given, strict=True)]
+    continued = [sum(r.continued for r in g) for g in groups]
+    widest = variance(counts) / quantile(k - 1)
     return {
-        "disp": math.log((variance(counts) + 0.5) / (mean(counts) + 0.5)),
-        "content_f": math.log(between / within),
-        "icc_output": icc(outs),
-        "icc_hour": icc(hours),
-        "evenness": 1 - gini,
+        "volume_spread": math.sqrt(max(widest - mean(counts), 0)) / mean(counts),
+        "content_f": math.log(between / quantile(8 * (k - 1)) / within),
+        "icc_output": greatest_icc(outs, 1),
+        "icc_hour": greatest_icc(hours, 2),
         "self_repeat": 1 - sum(distinct) / n,
         "cross_overlap": 1 - len({r.residual for r in requests}) / sum(distinct),
-        "log_out_in": mean(math.log1p(r.output_tokens) - math.log1p(r.input_tokens) for r in requests),
-        "log_out": mean(math.log1p(r.output_tokens) for r in requests),
+        "log_out_in": sum(surplus) / n - 1.2816 * error(surplus, counts),
+        "log_out": sum(taken) / n - 1.2816 * error(taken, counts),
         "response_distinct": sum(len({r.response for r in g}) for g in groups) / n,
-        "own_prefix": sum(r.continued for r in requests) / n,
+        "own_prefix": min((sum(continued) / n * k + 1) / (k + 1) + 1.2816 * error(continued, counts), 1),
         "young_share": sum(r.time - r.created_at < 14 * traffic.DAY_MS for r in requests) / n,
         "new_rate": mean(float(a > TIME_MS - 2 * traffic.DAY_MS) for a in ages),
         "network_concentration": math.log1p(mean(mates)),
-        "cue_grading": sum(r.cues[2] for r in requests) / n,
-        "refusal_share": sum(r.flags.get("refusals", 0) for r in requests) / n,
+        "cue_grading": least_share([sum(r.cues[2] for r in g) for g in groups], counts),
+        "refusal_share": least_share([sum(r.flags.get("refusals", 0) for r in g) for g in groups], counts),
     }
 
 
@@ -116,7 +138,7 @@ def test_a_pool_of_workers_differs_from_a_pool_of_people(traffic: Any) -> None:
     people, workers = traffic.organic(rng, 1, 60), traffic.campaign(rng, 2, 60)
     _, (organic, harvest) = describe(traffic.contributions(people + workers), dict.fromkeys((1, 2), Family.SYSTEM))
     for feature in CATALOGUE:
-        if feature.exchangeability and feature.name != "cross_overlap":
+        if feature.exchangeability:
             place = NAMES.index(feature.name)
             further = harvest[place] - organic[place]
             assert (further > 0) == (feature.direction == "high"), feature.name
@@ -181,16 +203,38 @@ def test_concentration_is_rescaled_to_the_pool_s_true_size(traffic: Any) -> None
     assert values[NAMES.index("network_concentration")] == pytest.approx(math.log1p(100))
 
 
-@settings(max_examples=40, deadline=None)
-@given(st.lists(st.integers(1, 40), min_size=2, max_size=30))
-def test_evenness_is_one_exactly_for_equal_counts_and_stays_in_range(counts: list[int]) -> None:
+def volumes(counts: list[int]) -> dict[str, float]:
+    """Features of one pool whose customers sent so many requests each, every third of them a continuation."""
     from detection.pools.layout import MEMBER, SUM_PLACE
 
     members = np.zeros(len(counts), MEMBER)
     members["pool"], members["customer"] = 1, np.arange(1, len(counts) + 1)
     members["sums"][:, SUM_PLACE["requests"]] = counts
+    members["sums"][:, SUM_PLACE["refusals"]] = [count // 3 for count in counts]
     batch = PoolBatch(members, np.array([0]), np.array([float(len(counts))]), np.array([1]), TIME_MS, 0)
-    values = dict(zip(NAMES, pool_features(batch)[0].tolist(), strict=True))
-    assert 0.0 < values["evenness"] <= 1.0 + 1e-12
-    assert (values["evenness"] == pytest.approx(1.0)) == (len(set(counts)) == 1)
-    assert math.isnan(values["icc_hour"]) or sum(counts) - len(counts) >= LEAST_WITHIN
+    return dict(zip(NAMES, pool_features(batch)[0].tolist(), strict=True))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(1, 40), min_size=2, max_size=30))
+def test_what_little_evidence_allows_is_always_more_than_what_much_does(counts: list[int]) -> None:
+    few, many = volumes(counts), volumes(counts * 3)
+    assert few["volume_spread"] >= many["volume_spread"] - 1e-9
+    assert few["refusal_share"] <= many["refusal_share"] + 1e-9
+    assert few["own_prefix"] >= many["own_prefix"] - 1e-9
+    assert math.isnan(few["icc_hour"]) or sum(counts) - len(counts) >= LEAST_WITHIN
+
+
+def test_what_one_customer_does_alone_is_no_share_of_a_crowd() -> None:
+    from detection.features.bounds import Groups, least_share
+
+    requests = np.full(10, 20.0)
+    groups = Groups(np.array([0]), np.array([10.0]), requests, np.array([200.0]))
+    alone = np.array([20.0] + [0.0] * 9)
+    assert least_share(groups, alone)[0] == 0.0
+    assert least_share(groups, np.full(10, 2.0))[0] == pytest.approx(0.1 * 10 / 11)
+
+
+def test_counts_dealt_evenly_have_no_spread_and_a_crowd_has_one() -> None:
+    assert volumes([30] * 40)["volume_spread"] == 0.0
+    assert volumes([3, 5, 8, 13, 40, 90, 150, 4, 6, 20])["volume_spread"] > 1.0
