@@ -129,6 +129,7 @@ TABLES: Final[dict[str, Callable[[], str]]] = {
     "evaluation-recipes": _evaluation("recipes"),
     "evaluation-crowds": _evaluation("crowds"),
     "evaluation-baselines": _evaluation("baselines"),
+    "evaluation-poisoning": _evaluation("poisoning"),
 }
 
 

@@ -103,6 +103,17 @@ def baseline_rows(result: Result) -> Rows:
     return rows
 
 
+def poisoning_rows(result: Result) -> Rows:
+    """Give one row for each share and way of learning, over all seeds."""
+    rows: Rows = []
+    for share, caps in dict.fromkeys((each.share, each.caps) for each in result.poisoning):
+        found = [each for each in result.poisoning if (each.share, each.caps) == (share, caps)]
+        recall = sum(each.covered for each in found) / max(sum(each.attackers for each in found), 1)
+        harm = sum(each.touched for each in found) / max(sum(each.honest_customers for each in found), 1)
+        rows.append((f"{share:.0%}", "on" if caps else "off", f"{recall:.1%}", f"{harm:.2%}"))
+    return rows
+
+
 def _main(result: Result) -> VariantResult:
     return next(variant for variant in result.variants if variant.name == MAIN)
 

@@ -16,6 +16,7 @@ from services.evaluation import sketched
 from services.evaluation.ablations import ablations
 from services.evaluation.baselines import BaselineResult, run_baselines
 from services.evaluation.judging import Judged, judge
+from services.evaluation.poisoning import PoisoningRow
 from services.evaluation.summary import CrowdSummary, RecipeSummary, Summary, by_crowd, by_recipe, summarise
 from services.evaluation.trial import detect, learn, without_configuration
 from services.simulator.world.actors import DAY_MS
@@ -91,6 +92,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     requests_per_cpu_second: float
     variants: list[VariantResult]
     baselines: list[BaselineResult] = []  # One row for each method and run.
+    poisoning: list[PoisoningRow] = []
 
     def variant(self, name: str) -> VariantResult | None:
         """Give one variant by its name."""
@@ -109,7 +111,7 @@ class Evaluator:
 
     plan: Plan
     config: DetectionConfig
-    references: References | None  # None where every world learns its own.
+    references: References | None  # In use; None where every world learns its own, attackers and all.
     tell: Tell
     _clock: _Clock = field(default_factory=_Clock)
     _runs: dict[str, list[Judged]] = field(default_factory=dict)
@@ -141,7 +143,7 @@ class Evaluator:
             days=plan.days,
             lead_days=plan.lead_days,
             prevalence=plan.prevalence,
-            references=self.references.version if self.references is not None else plan.references,
+            references=self._told_references(),
             config_version=self.config.version,
             sources=sorted(self._sources),
             requests=clock.requests,
@@ -150,6 +152,12 @@ class Evaluator:
             variants=variants,
             baselines=self._baselines,
         )
+
+    def _told_references(self) -> str:
+        if self.references is None:
+            return f"{self.plan.references}, everything taken"
+        shipped = self.plan.references == "shipped"
+        return self.references.version if shipped else f"{self.plan.references}, beside {self.references.version}"
 
     def _seed(self, seed: int) -> None:
         plan = self.plan

@@ -20,6 +20,7 @@ from services.evaluation.ablations import ablations
 from services.evaluation.backtest import Backtest
 from services.evaluation.baselines import run_baselines
 from services.evaluation.judging import judge
+from services.evaluation.poisoning import Poisoning
 from services.evaluation.prequential import MAIN, WITHOUT_CONFIGURATION, Evaluator, Plan
 from services.evaluation.trial import detect, entitlements, without_configuration
 from services.gateway.accounts import read_accounts
@@ -148,6 +149,18 @@ def test_an_evaluation_tells_its_seeds_and_adds_up(tmp_path: Path) -> None:
     assert lines
     (tmp_path / "result.json").write_bytes(msgspec.json.encode(result))
     assert page.recipe_rows(page.read_result(tmp_path / "result.json"))[0][0] == "synthesis-heavy (held out)"
+
+
+def test_poisoning_is_judged_with_caps_and_without() -> None:
+    references = bootstrap.load_references(bootstrap.load_settings())
+    assert references is not None
+    plan = Plan(seeds=(8,), honest=20, days=2, lead_days=1, crowds=(), partitions=1)
+    rows = Poisoning(plan, CONFIG, references, lambda _: None).run([0.3])
+    assert [row.caps for row in rows] == [True, False]
+    for row in rows:
+        assert 0.1 < row.share_seen < 0.6
+        assert row.attackers >= 12
+        assert row.covered <= row.attackers
 
 
 def alert(key: str, hours: float, members: dict[str, float], kind: str = "alert") -> Alert:
