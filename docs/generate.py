@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
 PAGES: Final = Path(__file__).parent
+EVALUATION: Final = PAGES / "evaluation.json"
 _SLOT: Final = re.compile(r"(<!-- table: (?P<name>[a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _HOUR: Final = 3_600_000
 
@@ -96,7 +97,9 @@ def _families() -> str:
 
 def _evaluation(kind: str) -> Callable[[], str]:
     def table() -> str:
-        result = evaluation.read_result(PAGES / "evaluation.json")
+        if not EVALUATION.is_file():
+            return _table(("result",), [("none is committed yet",)])
+        result = evaluation.read_result(EVALUATION)
         heads: dict[str, tuple[Sequence[str], Iterable[Sequence[str]]]] = {
             "run": (("what", "value"), evaluation.run_rows(result)),
             "figures": (evaluation.figure_head(result), evaluation.figure_rows(result)),
@@ -115,6 +118,16 @@ def _evaluation(kind: str) -> Callable[[], str]:
     return table
 
 
+def _pictures() -> str:
+    if not EVALUATION.is_file():
+        return "No result is committed yet, so there is nothing to draw.\n"
+    return "".join(f"![{name.partition('.')[0]}]({name})\n" for name in PICTURES)
+
+
+PICTURES: Final = {
+    "evaluation-recipes.svg": evaluation_pictures.recipes_picture,
+    "evaluation-crowds.svg": evaluation_pictures.crowds_picture,
+}
 TABLES: Final[dict[str, Callable[[], str]]] = {
     "settings": _settings,
     "metrics": _metrics,
@@ -125,6 +138,7 @@ TABLES: Final[dict[str, Callable[[], str]]] = {
     "pool-features": _pool_features,
     "families": _families,
     "evaluation-run": _evaluation("run"),
+    "evaluation-pictures": _pictures,
     "evaluation-figures": _evaluation("figures"),
     "evaluation-recipes": _evaluation("recipes"),
     "evaluation-crowds": _evaluation("crowds"),
@@ -138,17 +152,12 @@ def render(page: str) -> str:
     return _SLOT.sub(lambda found: f"{found[1]}{TABLES[found['name']]()}{found[3]}", page)
 
 
-PICTURES: Final = {
-    "evaluation-recipes.svg": evaluation_pictures.recipes_picture,
-    "evaluation-crowds.svg": evaluation_pictures.crowds_picture,
-}
-
-
 def main() -> int:
     """Rewrite every page that has tables, and the pictures; tell which pages changed."""
-    result = evaluation.read_result(PAGES / "evaluation.json")
-    for name, draw in PICTURES.items():
-        (PAGES / name).write_text(draw(result), encoding="utf-8")
+    if EVALUATION.is_file():
+        result = evaluation.read_result(EVALUATION)
+        for name, draw in PICTURES.items():
+            (PAGES / name).write_text(draw(result), encoding="utf-8")
     for path in sorted(PAGES.glob("*.md")):
         before = path.read_text(encoding="utf-8")
         after = render(before)
