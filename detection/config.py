@@ -113,7 +113,7 @@ class DecisionPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     dry_run: bool = True  # Decisions are shown and not enforced until an operator says so.
     automatic: Literal["observe", "throttle", "trim", "challenge", "block"] = "throttle"  # Above it a lead approves.
     minimum_strength: float = 0.7  # Below it a member is a lead for analysts, not for gateways.
-    minimum_confidence: float = 0.6  # Below it an alert is watched only.
+    minimum_confidence: float = 0.5  # Below it an alert is watched only; a score at its threshold has one half.
     escalate_ms: int = 21_600_000  # Six hours on a rung, and new evidence, before the next.
     jitter_ms: int = 600_000  # A restriction takes effect up to ten minutes late, so that thresholds cannot be probed.
     restrict_ms: int = 604_800_000  # A week: a wrong restriction ends by itself.

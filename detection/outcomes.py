@@ -12,7 +12,7 @@ import msgspec
 Lane = Literal["pool", "account", "link", "probe", "entitlement"]
 SubjectKind = Literal["account", "campaign"]
 Severity = Literal["low", "medium", "high", "critical"]
-AlertKind = Literal["alert", "verification_request"]
+AlertKind = Literal["alert", "verification_request", "entitlement_notice"]
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -36,7 +36,7 @@ SENDERS: Final[dict[str, tuple[Topic, ...]]] = {
     ),
     "pools": (topics.FINDINGS, topics.POOLS_STATE),
     "incidents": (topics.ALERTS, topics.INCIDENTS_STATE, topics.DEAD_LETTERS),
-    "relay": (topics.LABELS, topics.DECISIONS, topics.ENTITLEMENTS),
+    "relay": (topics.ALERTS, topics.LABELS, topics.DECISIONS, topics.ENTITLEMENTS),
     "learning": (topics.MODELS, topics.DEAD_LETTERS),
     "subscribers": (topics.ALERTS_OCSF,),
 }
@@ -47,7 +47,7 @@ RECEIVERS: Final[dict[str, tuple[Topic, ...]]] = {
     "incidents": (topics.FINDINGS, topics.ENTITLEMENTS, topics.ALERTS, topics.INCIDENTS_STATE),
     "sink": (topics.ALERTS,),
     "learning": (topics.LABELS, topics.ALERTS),
-    "decisions": (topics.ALERTS, topics.LABELS),
+    "decisions": (topics.ALERTS, topics.LABELS, topics.ACCOUNT_WINDOWS),
     "subscribers": (topics.ALERTS,),
     "gateway": (topics.DECISIONS,),
 }

@@ -95,6 +95,13 @@ def propose(
     )
 
 
+def meanwhile(proposal: Proposal, in_force: InForce | None, policy: DecisionPolicy) -> Proposal | None:
+    """Give what holds while a proposal waits for a lead: the highest automatic rung, where nothing holds more."""
+    if proposal.automatic or (in_force is not None and height(in_force.action) >= height(policy.automatic)):
+        return None
+    return msgspec.structs.replace(proposal, action=policy.automatic, automatic=True)
+
+
 def delay_ms(key: bytes, decision_id: str, action: Action, policy: DecisionPolicy) -> int:
     """Give how long a restriction waits before it takes effect: 0 to the policy's jitter, the same at every replay.
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
+import msgspec
 import typer
 from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
 from services.adapters.clock import utc_now
-from services.adapters.postgres import entitlements
+from services.adapters.postgres import entitlements, metering
 from services.api.models import EntitlementAnswer, PageOf
 from services.cli.database import Actor, AsJson, Cursor, Limit, open_session, require_words, write_json, write_table
 
@@ -30,6 +31,7 @@ def register(app: typer.Typer) -> None:
     granted.command("add")(add_entitlement)
     granted.command("list")(list_entitlements)
     granted.command("revoke")(revoke_entitlement)
+    granted.command("usage")(show_usage)
     app.add_typer(granted, name="entitlements")
 
 
@@ -107,6 +109,26 @@ def revoke_entitlement(
         row = entitlements.revoke_entitlement(session, tenant, entitlement_id, actor=actor, now=utc_now())
         rows = [EntitlementAnswer.model_validate(row)]
     _write(rows, as_json=as_json)
+
+
+def show_usage(
+    entitlement_id: Annotated[str, typer.Argument(metavar="ENTITLEMENT")], *, as_json: AsJson = False
+) -> None:
+    """Report an entitlement against its use: limits, totals, and the newest days."""
+    with open_session() as (session, tenant):
+        row = entitlements.find_entitlement(session, tenant, entitlement_id)
+        volume = metering.volume_of(session, row, utc_now())
+        days = metering.usage_of(session, tenant, entitlement_id)
+        owner, models = row.owner, row.models
+    told = msgspec.to_builtins(volume) | {"owner": owner, "models": models, "days": msgspec.to_builtins(list(days))}
+    if as_json:
+        typer.echo(msgspec.json.encode(told).decode())
+        return
+    for name, value in told.items():
+        if name != "days" and value not in {None, ""}:
+            typer.echo(f"{name.replace('_', ' ')}: {value:,}" if isinstance(value, int) else f"{name}: {value}")
+    for day in days:
+        typer.echo(f"{day.day}  {day.requests:>12,} requests  {day.output_tokens:>15,} output tokens")
 
 
 def _write(rows: Sequence[EntitlementAnswer], *, as_json: bool, next_cursor: str | None = None) -> None:

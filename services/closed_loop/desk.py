@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from detection.ids import digest_hex, rfc3339
-from detection.policy.decisions import InForce, Proposal, delay_ms, propose
+from detection.policy.decisions import InForce, Proposal, delay_ms, meanwhile, propose
 from detection.policy.ladder import limits_of, trim_of
 from schemas.decision import Decision
 from services.adapters.signatures import Signer, Verifier
@@ -63,6 +63,9 @@ class Desk:
         if held is not None and held[0].action == proposal.action and held[1] == accounts:
             return
         key = proposal.subject_kind, proposal.subject
+        first = meanwhile(proposal, None if held is None else held[0], self._policy)
+        if first is not None:
+            self._issue(first, alert.revision, now_ms, by_person=False)
         if proposal.automatic:
             self._issue(proposal, alert.revision, now_ms, by_person=False)
         elif self._approval_ms is not None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from typing import TYPE_CHECKING
+
 from confluent_kafka import Consumer
 
 from schemas.topics import ALERTS
@@ -12,9 +15,23 @@ from services.adapters.postgres.engine import create_engine
 from services.adapters.process import database_check, stop_on_signals
 from services.adapters.retry import Backoff, Stopped, keep_trying
 from services.decisions.issuer import JOB, Issuer, Options
+from services.decisions.meter import Meter
 from services.telemetry.health import CheckResult, HealthServer
 from services.telemetry.logs import configure_logs, get_logger
 from services.telemetry.metrics import Metrics
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def run_or_stop(act: Callable[[], None], stop: threading.Event) -> None:
+    """Run beside the main thread; a failure here ends the process instead of passing unseen."""
+    try:
+        act()
+    except BaseException as error:
+        get_logger().error("worker.crashed", error=type(error).__name__)
+        stop.set()
+        raise
 
 
 def main() -> None:
@@ -47,15 +64,32 @@ def main() -> None:
     def assignment_check() -> CheckResult:
         return CheckResult(ready=issuer.assigned, detail="assigned" if issuer.assigned else "no assignment yet")
 
+    # Entitlements are counted beside the decisions, so that a backlog of windows holds up no decision.
+    windows = Consumer(
+        bootstrap.consumer_base(settings)
+        | {
+            "group.id": f"{settings.tenant}.{JOB}.meter",
+            "enable.auto.commit": False,
+            "isolation.level": "read_committed",
+        }
+    )
+    version = bootstrap.load_detection_config(settings).version
+    meter = Meter(windows, engine, SystemClock(), settings.tenant, version, stop)
+    counting = threading.Thread(target=run_or_stop, args=(meter.run, stop), name="meter", daemon=True)
+
     checks = {"database": database_check(engine), "alerts": assignment_check}
     health = HealthServer(metrics, checks, settings.metrics_host, settings.metrics_port).start()
     get_logger().info("process.started", metrics_port=health.port)
     try:
         keep_trying(lambda: migrate.require_head(engine), stop, Backoff(), "schema")
+        counting.start()
         issuer.run()
     except Stopped:
         pass
     finally:
+        stop.set()
+        if counting.is_alive():
+            counting.join(10)
         consumer.close()
         health.stop()
         engine.dispose()

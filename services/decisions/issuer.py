@@ -17,7 +17,7 @@ from confluent_kafka import KafkaException, TopicPartition
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from detection.policy.decisions import propose
+from detection.policy.decisions import meanwhile, propose
 from schemas.alert import decode_alert
 from schemas.label import Label
 from schemas.topics import ALERTS, LABELS
@@ -134,12 +134,13 @@ class Issuer:
     def _decide(self, session: Session, alert: Alert, label: Label | None) -> None:
         tenant, now = self._options.tenant, self._now()
         subject = alert.alert_id if alert.subject_kind == "campaign" else alert.subject
+        standing = decision_rows.in_force(session, tenant, alert.subject_kind, subject, now)
         proposal = propose(
             alert,
             verdict=None if label is None else label.verdict,
             now_ms=to_unix_ms(now),
             licence=self._licence(session, alert, now),
-            in_force=decision_rows.in_force(session, tenant, alert.subject_kind, subject, now),
+            in_force=standing,
             policy=self._options.policy,
         )
         if proposal is None:
@@ -149,8 +150,12 @@ class Issuer:
             label_id="" if label is None else label.label_id,
             judge="" if label is None else label.actor,
         )
-        row = decisions.propose_by_policy(session, tenant, proposal, source, now)
-        if row is not None:
+        first = meanwhile(proposal, standing, self._options.policy)
+        waiting = decisions.Source(revision=alert.revision, label_id=f"{source.label_id}/meanwhile", judge=source.judge)
+        for each, told in ((first, waiting), (proposal, source)):
+            row = None if each is None else decisions.propose_by_policy(session, tenant, each, told, now)
+            if row is None:
+                continue
             get_logger().info("decision.proposed", decision=row.decision_id, action=row.action, state=row.state)
 
     def _licence(self, session: Session, alert: Alert, now: datetime) -> Callable[[Member], Licence]:

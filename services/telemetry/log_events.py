@@ -18,6 +18,7 @@ LOG_EVENTS: Final[dict[str, str]] = {
     "clocks.unknown": "The other workers' partition clocks could not be read; silent partitions wait.",
     "consumer.waits": "The client library speaks of its connection; it goes on by itself.",
     "database.retry": "A transient database error; the same work is tried again after a wait.",
+    "entitlements.told": "Use or the end of entitlements became alerts of their own kind.",
     "entitlement.unreadable": "A record of the entitlements topic is no entitlement, and is not in force.",
     "flight.unwritten": "A worker's flight record could not be written; its end has another reason, told beside it.",
     "flight.written": "A worker that ends wrote down what it did last; the path is in the line.",

@@ -130,6 +130,14 @@ def revoke_entitlement(
     return found
 
 
+def find_entitlement(session: Session, tenant: str, entitlement_id: str) -> EntitlementRow:
+    """Give one entitlement; raises UnknownEntitlementError."""
+    row = session.get(EntitlementRow, (tenant, entitlement_id))
+    if row is None:
+        raise UnknownEntitlementError(f"there is no entitlement {entitlement_id}")
+    return row
+
+
 def list_entitlements(
     session: Session,
     tenant: str,

@@ -275,6 +275,29 @@ class DecisionRow(Base):
     record: Mapped[bytes | None]
 
 
+class EntitlementUsageRow(Base):
+    """One day (ISO 8601, UTC) of one entitlement, summed from account windows."""
+
+    __tablename__ = "entitlement_usage"
+
+    tenant: Mapped[str] = mapped_column(primary_key=True)
+    entitlement_id: Mapped[str] = mapped_column(primary_key=True)
+    day: Mapped[str] = mapped_column(primary_key=True)
+    requests: Mapped[int]
+    output_tokens: Mapped[int]
+
+
+class EntitlementNoticeRow(Base):
+    """A notice that has been told; each name once for each entitlement."""
+
+    __tablename__ = "entitlement_notices"
+
+    tenant: Mapped[str] = mapped_column(primary_key=True)
+    entitlement_id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    told_at: Mapped[datetime]
+
+
 class WebhookRow(Base):
     """An address that is told of alerts. Its secrets are derived from the master key, its id and the generation."""
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from detection.config import DecisionPolicy
 from detection.outcomes import Alert, Member
-from detection.policy.decisions import InForce, Proposal, delay_ms, propose
+from detection.policy.decisions import InForce, Proposal, delay_ms, meanwhile, propose
 from detection.policy.entitlements import Entitlements
 from detection.policy.ladder import RUNGS, ceiling, height, higher, limits_of, lower, next_rung, trim_of
 from schemas.entitlement import Entitlement
@@ -104,10 +104,10 @@ def test_an_alert_about_one_account_names_it_whatever_the_strength() -> None:
 
 
 def test_little_confidence_is_watched_only() -> None:
-    assert action_of(asked(alert(confidence=0.5))) == "observe"
+    assert action_of(asked(alert(confidence=0.4))) == "observe"
     standing = InForce(action="trim", since_ms=0, by_person=True)
-    assert action_of(asked(alert(confidence=0.5), in_force=standing)) == "trim"
-    assert action_of(asked(alert(confidence=0.5), in_force=InForce(action="trim", since_ms=0, by_person=False))) == (
+    assert action_of(asked(alert(confidence=0.4), in_force=standing)) == "trim"
+    assert action_of(asked(alert(confidence=0.4), in_force=InForce(action="trim", since_ms=0, by_person=False))) == (
         "observe"
     )
 
@@ -164,6 +164,17 @@ def test_the_delay_is_bounded_repeatable_and_never_holds_up_what_loosens(key: by
     delay = delay_ms(key, name, action, POLICY)
     assert delay == delay_ms(key, name, action, POLICY)
     assert 0 <= delay <= (POLICY.jitter_ms if height(action) > height("observe") else 0)
+
+
+def test_the_highest_automatic_rung_holds_while_a_proposal_waits_for_a_lead() -> None:
+    waiting = asked(alert())
+    assert waiting is not None
+    first = meanwhile(waiting, None, POLICY)
+    assert first is not None
+    assert (first.action, first.automatic, first.members) == ("throttle", True, waiting.members)
+    assert meanwhile(waiting, InForce(action="throttle", since_ms=0, by_person=False), POLICY) is None
+    assert meanwhile(waiting, InForce(action="observe", since_ms=0, by_person=False), POLICY) == first
+    assert meanwhile(first, None, POLICY) is None
 
 
 def test_delays_differ_between_keys_and_decisions_and_can_be_turned_off() -> None:
