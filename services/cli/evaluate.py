@@ -16,8 +16,9 @@ from schemas.alert import decode_alert
 from services import bootstrap
 from services.errors import ConfigurationError
 from services.evaluation.pictures import crowds_picture, recipes_picture
+from services.evaluation.plan import Plan
 from services.evaluation.poisoning import Poisoning, PoisoningRow
-from services.evaluation.prequential import NO_RECIPES, TUNING_SEEDS, Evaluator, Plan, Result, fresh_seeds
+from services.evaluation.prequential import NO_RECIPES, TUNING_SEEDS, Evaluator, Result, fresh_seeds
 from services.evaluation.report import tell_evaluation, tell_result
 from services.evaluation.truth import evaluate as compare
 from services.evaluation.truth import read_truth

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from detection.config import DetectionConfig
     from detection.detectors.reference import References
-    from services.evaluation.prequential import Plan, Tell
+    from services.evaluation.plan import Plan, Tell
     from services.evaluation.sketched import Sketched
 
 _RECIPE: Final = "shared-template"

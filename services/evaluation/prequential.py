@@ -6,7 +6,6 @@ Seeds below 1,000 are for tuning. A result that used one says so; a figure worth
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -20,15 +19,15 @@ from services.evaluation.poisoning import PoisoningRow
 from services.evaluation.summary import CrowdSummary, RecipeSummary, Summary, by_crowd, by_recipe, summarise
 from services.evaluation.trial import detect, learn, without_configuration
 from services.simulator.world.actors import DAY_MS
-from services.simulator.world.build import ALL_CROWDS, World, WorldOptions, choose_recipes, deal
+from services.simulator.world.build import World, WorldOptions, choose_recipes, deal
 from services.simulator.world.harvests import RECIPES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from detection.config import DetectionConfig
     from detection.detectors.reference import References
+    from services.evaluation.plan import Plan, Tell
     from services.evaluation.sketched import Sketched
     from services.simulator.world.actors import Block
     from services.simulator.world.harvests import Recipe
@@ -38,29 +37,6 @@ FRESH_SEED: Final = 5001
 MAIN: Final = "all"
 NO_RECIPES: Final = "none"
 WITHOUT_CONFIGURATION: Final = "without configuration keys"
-Tell = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """What to evaluate. ``references`` is ``shipped`` (the set in use) or ``lead`` (learnt in the lead days)."""
-
-    seeds: tuple[int, ...]
-    recipes: tuple[str, ...] = ()
-    family: str = "all"
-    honest: int = 1200
-    days: int = 10
-    lead_days: int = 7
-    crowds: tuple[str, ...] = ALL_CROWDS
-    prevalence: float = 0.05
-    lower_prevalences: tuple[float, ...] = ()
-    references: str = "shipped"
-    partitions: int = 8
-    without_configuration: bool = True
-    ablation: bool = False
-    baselines: bool = False
-    shared: str = ""
-    cache: Path | None = field(default=None, compare=False)
 
 
 class VariantResult(msgspec.Struct, frozen=True, kw_only=True):

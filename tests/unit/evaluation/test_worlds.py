@@ -20,8 +20,9 @@ from services.evaluation.ablations import ablations
 from services.evaluation.backtest import Backtest
 from services.evaluation.baselines import run_baselines
 from services.evaluation.judging import judge
+from services.evaluation.plan import Plan
 from services.evaluation.poisoning import Poisoning
-from services.evaluation.prequential import MAIN, WITHOUT_CONFIGURATION, Evaluator, Plan
+from services.evaluation.prequential import MAIN, WITHOUT_CONFIGURATION, Evaluator
 from services.evaluation.trial import detect, entitlements, without_configuration
 from services.gateway.accounts import read_accounts
 from services.gateway.sources import open_source
