@@ -7,7 +7,7 @@ STAMP := .venv/.complete
 # A lock names hashes and never a host to fetch from.
 COMPILE := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --quiet
 
-.PHONY: help setup run test unit crash equal soak bench bench-detectors bench-sketches check format lock reset contracts docs secrets clean
+.PHONY: help setup run test unit crash equal soak test-gateways load-gateways nightly-formats bench bench-detectors bench-sketches check format lock reset contracts docs secrets clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  \033[36m%-16s\033[0m %s\n", $$1, $$2}'
@@ -40,6 +40,26 @@ equal: setup ## Hold live against backtest against oracle, for five cuttings of 
 soak: setup ## Run the whole product at half of its load for MINUTES (30), and see whether anything grows.
 	$(BIN)/python -m tests.crash.soak --minutes $(or $(MINUTES),30)
 
+# A network of its own that has nothing but loopback: what runs there can tell nobody anything.
+ALONE = unshare $(shell [ "$$(id -u)" = 0 ] || echo --map-root-user) --net sh -c 'ip link set lo up && exec "$$@"' alone
+
+test-gateways: setup .venv-litellm/.complete ## Gateways: real LiteLLM proxy, load with Kafka away, cost, canaries, formats.
+	$(ALONE) $(BIN)/pytest -p no:randomly -s tests/gateways/litellm_proxy.py
+	$(ALONE) $(BIN)/pytest -p no:randomly -s tests/gateways/asgi_load.py
+	$(BIN)/python tests/benchmarks/gateway_cost.py
+	$(BIN)/pytest tests/unit/gateway tests/contracts/test_gateway_privacy.py tests/unit/evaluation/test_rotation.py --cov=services.gateway.formats --cov-branch --cov-fail-under=100
+
+load-gateways: setup ## The load test with Kafka away for 60 seconds.
+	STILLWATCH_OUTAGE_SECONDS=60 $(ALONE) $(BIN)/pytest -p no:randomly -s tests/gateways/asgi_load.py
+
+nightly-formats: setup ## 100,000 hostile records through the vendors' formats; some half an hour.
+	STILLWATCH_FORMAT_EXAMPLES=100000 $(BIN)/pytest --timeout 7200 tests/unit/gateway/test_vendor_formats.py
+
+.venv-litellm/.complete: deploy/litellm.lock $(STAMP)
+	$(PYTHON) -m venv --clear .venv-litellm
+	VIRTUAL_ENV=$(CURDIR)/.venv-litellm $(BIN)/uv pip sync --quiet --compile-bytecode --require-hashes deploy/litellm.lock
+	@touch $@
+
 bench: setup ## Measure the accounts job beside a plain Faust agent; some five minutes, two cores.
 	$(BIN)/python tests/benchmarks/accounts_vs_faust
 
@@ -63,6 +83,7 @@ format: setup ## Mend what can be mended by a tool.
 lock: setup ## Resolve requirements.lock, and the image's share of it, anew from pyproject.toml.
 	$(BIN)/uv pip compile pyproject.toml --extra server --extra embedded --extra dev $(COMPILE) -o requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --extra server --constraint requirements.lock $(COMPILE) -o deploy/requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --extra gateway --extra litellm $(COMPILE) -o deploy/litellm.lock
 	echo hatchling | $(BIN)/uv pip compile - --constraint requirements.lock --no-annotate $(COMPILE) -o deploy/build.lock
 
 contracts: setup ## Write the JSON Schemas and the AsyncAPI document from the record types.
@@ -78,4 +99,4 @@ secrets: ## Make the secrets that docker-compose.yml mounts, once.
 	deploy/make-secrets
 
 clean: ## Remove what was built here, the environment too; the embedded data stays.
-	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-litellm build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

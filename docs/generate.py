@@ -18,6 +18,7 @@ from schemas.records import RECORDS
 from schemas.topics import TOPICS
 from services.evaluation import page as evaluation
 from services.evaluation import pictures as evaluation_pictures
+from services.gateway.configuration import GATEWAY_SETTINGS
 from services.settings import Settings
 from services.telemetry.log_events import LOG_EVENTS
 from services.telemetry.metrics import METRICS
@@ -43,6 +44,13 @@ def _settings() -> str:
         default = "" if field.default is None else f"`{field.default}`"
         rows.append((f"`STILLWATCH_{name.upper()}`", default, field.description or ""))
     return _table(("setting", "default", "meaning"), rows)
+
+
+def _gateway_settings() -> str:
+    return _table(
+        ("setting", "default", "meaning"),
+        [(f"`{name}`", f"`{default}`" if default else "", meaning) for name, default, meaning in GATEWAY_SETTINGS],
+    )
 
 
 def _metrics() -> str:
@@ -130,6 +138,7 @@ PICTURES: Final = {
 }
 TABLES: Final[dict[str, Callable[[], str]]] = {
     "settings": _settings,
+    "gateway-settings": _gateway_settings,
     "metrics": _metrics,
     "log-events": _log_events,
     "topics": _topics,
@@ -158,7 +167,7 @@ def main() -> int:
         result = evaluation.read_result(EVALUATION)
         for name, draw in PICTURES.items():
             (PAGES / name).write_text(draw(result), encoding="utf-8")
-    for path in sorted(PAGES.glob("*.md")):
+    for path in sorted(PAGES.rglob("*.md")):
         before = path.read_text(encoding="utf-8")
         after = render(before)
         if after != before:

@@ -25,8 +25,8 @@ _INTRODUCTION: Final = (
 )
 
 SENDERS: Final[dict[str, tuple[Topic, ...]]] = {
-    "gateway": (topics.REQUESTS, topics.RAW_LITELLM, topics.RAW_OPENAI, topics.ACCOUNT_ATTRIBUTES, topics.DEAD_LETTERS),
-    "normalise": (topics.REQUESTS, topics.DEAD_LETTERS),
+    "gateway": (topics.REQUESTS, *topics.RAW_TOPICS, topics.ACCOUNT_ATTRIBUTES, topics.KEY_LINKS, topics.DEAD_LETTERS),
+    "normalise": (topics.REQUESTS, topics.KEY_LINKS, topics.DEAD_LETTERS),
     "accounts": (
         topics.ACCOUNT_WINDOWS,
         topics.POOL_CONTRIBUTIONS,
@@ -41,7 +41,7 @@ SENDERS: Final[dict[str, tuple[Topic, ...]]] = {
     "subscribers": (topics.ALERTS_OCSF,),
 }
 RECEIVERS: Final[dict[str, tuple[Topic, ...]]] = {
-    "normalise": (topics.RAW_LITELLM, topics.RAW_OPENAI),
+    "normalise": (*topics.RAW_TOPICS, topics.KEY_LINKS),
     "accounts": (topics.REQUESTS, topics.ACCOUNT_ATTRIBUTES, topics.ACCOUNTS_STATE),
     "pools": (topics.POOL_CONTRIBUTIONS, topics.POOLS_STATE),
     "incidents": (topics.FINDINGS, topics.ENTITLEMENTS, topics.ALERTS, topics.INCIDENTS_STATE),
@@ -49,9 +49,10 @@ RECEIVERS: Final[dict[str, tuple[Topic, ...]]] = {
     "learning": (topics.LABELS, topics.ALERTS),
     "decisions": (topics.ALERTS, topics.LABELS, topics.ACCOUNT_WINDOWS),
     "subscribers": (topics.ALERTS,),
-    "gateway": (topics.DECISIONS,),
+    "gateway": (topics.DECISIONS, topics.KEY_LINKS),
 }
 _BINARY: Final[dict[Topic, tuple[str, str]]] = {
+    topics.KEY_LINKS: ("application/octet-stream", "A pair of ids under two keys, sealed; gateways alone can read it."),
     topics.POOL_CONTRIBUTIONS: ("application/x-msgpack", "Contribution block: rows of numbers, merged by hop."),
     topics.ACCOUNTS_STATE: ("application/octet-stream", "A state row or the partition's meta row; the changelog."),
     topics.POOLS_STATE: ("application/octet-stream", "A state row or the partition's meta row; the changelog."),
@@ -59,8 +60,7 @@ _BINARY: Final[dict[Topic, tuple[str, str]]] = {
 }
 _VENDOR: Final[dict[Topic, str]] = {
     topics.ALERTS_OCSF: "An alert as OCSF 1.7 Detection Finding, class_uid 2004; schemas/ocsf.py makes it.",
-    topics.RAW_LITELLM: "LiteLLM's StandardLoggingPayload. Holds text: it stays on the gateway's side of the boundary.",
-    topics.RAW_OPENAI: "An OpenAI request and response. Holds text: it stays on the gateway's side of the boundary.",
+    **{topic: f"{topic.carries[0].upper()}{topic.carries[1:]}. Holds text." for topic in topics.RAW_TOPICS},
 }
 
 

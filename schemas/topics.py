@@ -47,24 +47,38 @@ class Topic:
 
 
 REQUESTS: Final = Topic("requests", "account", "RequestEvent v1, Heartbeat v1", "wide", "delete", 7 * _DAY)
-RAW_LITELLM: Final = Topic(
-    "requests.raw.litellm",
-    "none",
-    "StandardLoggingPayload; on the gateway's side of the boundary",
-    "wide",
-    "delete",
-    _HOUR,
-    8 << 20,
+# Vendors' records as they come, on the gateway's side of the boundary: they hold text, so they stay for an hour.
+_RAW: Final[dict[str, str]] = {
+    "litellm": "LiteLLM's StandardLoggingPayload",
+    "openai": "an OpenAI-compatible request and response",
+    "apisix": "a record of APISIX's kafka-logger",
+    "kong": "a record, or a batch, of Kong's http-log",
+    "envoy": "a line of Envoy AI Gateway's access log",
+    "otlp": "an export of OpenTelemetry logs in JSON",
+    "helicone": "a Helicone-style request and response",
+    "jsonl": "a plain record of one request",
+}
+RAW_TOPICS: Final = tuple(
+    Topic(
+        f"requests.raw.{source}",
+        "none",
+        f"{what}; on the gateway's side of the boundary",
+        "wide",
+        "delete",
+        _HOUR,
+        8 << 20,
+    )
+    for source, what in _RAW.items()
 )
-RAW_OPENAI: Final = Topic(
-    "requests.raw.openai",
-    "none",
-    "request and response pair; on the gateway's side of the boundary",
-    "wide",
-    "delete",
-    _HOUR,
-    8 << 20,
-)
+
+
+def raw_topic(source: str) -> Topic:
+    """Give the topic of a vendor's records; raises KeyError where there is none."""
+    return dict(zip(_RAW, RAW_TOPICS, strict=True))[source]
+
+
+RAW_LITELLM: Final = raw_topic("litellm")
+RAW_OPENAI: Final = raw_topic("openai")
 ACCOUNT_ATTRIBUTES: Final = Topic("account-attributes", "account", "AccountAttributes v1", "wide", "compact", -1)
 ACCOUNT_WINDOWS: Final = Topic("account-windows", "account", "AccountWindow v1", "wide", "delete", 14 * _DAY)
 POOL_CONTRIBUTIONS: Final = Topic(
@@ -85,6 +99,9 @@ LABELS: Final = Topic("labels", "alert_id", "Label v1", "one", "delete", -1)
 DECISIONS: Final = Topic("decisions", "subject kind:subject", "Decision v1", "wide", "compact", -1, 8 << 20)
 MODELS: Final = Topic("models", "model", "ModelVersion v1", "one", "compact", -1)
 ENTITLEMENTS: Final = Topic("entitlements", "subject", "Entitlement v1", "one", "compact", -1)
+KEY_LINKS: Final = Topic(
+    "key-links", "keyed name of the pair", "pairs of ids, sealed at the gateway", "one", "compact", -1
+)
 DEAD_LETTERS: Final = Topic("dead-letters", "topic", "DeadLetter v1", "one", "delete", 14 * _DAY)
 ACCOUNTS_STATE: Final = Topic("accounts-state", "row", "account rows and one meta row", "wide", "compact", -1, 4 << 20)
 POOLS_STATE: Final = Topic(
@@ -96,8 +113,7 @@ INCIDENTS_STATE: Final = Topic(
 
 TOPICS: Final[tuple[Topic, ...]] = (
     REQUESTS,
-    RAW_LITELLM,
-    RAW_OPENAI,
+    *RAW_TOPICS,
     ACCOUNT_ATTRIBUTES,
     ACCOUNT_WINDOWS,
     POOL_CONTRIBUTIONS,
@@ -108,6 +124,7 @@ TOPICS: Final[tuple[Topic, ...]] = (
     DECISIONS,
     MODELS,
     ENTITLEMENTS,
+    KEY_LINKS,
     DEAD_LETTERS,
     ACCOUNTS_STATE,
     POOLS_STATE,

@@ -64,7 +64,16 @@ class Settings(BaseSettings):
     hmac_key: SecretStr | None = Field(
         default=None, description="Key of every identifier and sketch, 32 bytes or more. Unset: made once in base_dir."
     )
-    key_version: int = Field(default=1, ge=0, le=65535, description="Goes with every event; raise it on rotation.")
+    key_version: int = Field(
+        default=1,
+        ge=0,
+        le=65535,
+        description="Of a bare key; `stillwatch keys rotate` writes versions beside the keys.",
+    )
+    key_source: str = Field(
+        default="",
+        description="module:function that gives the keys of a tenant, from a KMS; see docs/gateways/keys.md.",
+    )
 
     decision_signing_key: SecretStr | None = Field(
         default=None,

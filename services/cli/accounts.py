@@ -18,6 +18,7 @@ from services.adapters.kafka.producer import KafkaProducer
 from services.errors import StillwatchError
 from services.gateway.accounts import read_accounts
 from services.gateway.identity import load_identity
+from services.gateway.keys.topic import attach_links
 from services.gateway.sources import RejectedLine
 
 
@@ -57,7 +58,9 @@ def import_accounts(
     rejected: Counter[str] = Counter()
     lines: list[RejectedLine] = []
     sent = 0
-    for item in read_accounts(file, load_identity(settings)):
+    identity = load_identity(settings)
+    attach_links(identity, settings, bootstrap.bootstrap_servers(settings))
+    for item in read_accounts(file, identity):
         if isinstance(item, RejectedLine):
             rejected[item.reason] += 1
             lines.append(item)

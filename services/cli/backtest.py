@@ -6,7 +6,7 @@ import json
 import time
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
@@ -24,7 +24,7 @@ from services.evaluation.report import tell_evaluation
 from services.evaluation.truth import Evaluation, Requests, evaluate, read_truth
 from services.gateway.accounts import read_accounts
 from services.gateway.identity import load_identity
-from services.gateway.sources import open_source
+from services.gateway.sources import Format, open_source
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from detection.outcomes import Alert
     from services.settings import Settings
 
-FormatName = Literal["litellm", "openai", "mooncake", "azure", "events"]
+FormatName = Format
 File = Annotated[Path, typer.Argument(help="JSON lines, a JSON array, or the CSV of the Azure traces.")]
 FormatOption = Annotated[FormatName, typer.Option("--format", help="Whose records these are.")]
 AccountsOption = Annotated[

@@ -37,6 +37,11 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("migrate", "services.cli.migrate", "Bring the database to the newest schema."),
     ("simulate", "services.cli.simulate", "Send sample traffic of honest accounts and campaigns."),
     ("replay", "services.cli.replay", "Send the records of a file as a gateway would send them."),
+    (
+        "intake",
+        "services.cli.intake",
+        "Take vendors' records by HTTP, sketch them, and publish the events.",
+    ),
     ("accounts", "services.cli.accounts", "What is known of accounts besides their requests."),
     (
         "backtest",
@@ -65,6 +70,7 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
         "List, propose, approve and revoke decisions; the kill switch.",
     ),
     ("config", "services.cli.config", "Show the effective settings, secrets masked."),
+    ("keys", "services.cli.keys", "The keys of identifiers and sketches: status and rotation."),
     ("worker", "services.cli.worker", "Run a stream worker that needs the gateway's formats."),
     ("kafka", "services.cli.up", "The broker's own tools, on the embedded Kafka."),
 )

@@ -19,8 +19,9 @@ from services.adapters.clock import SystemClock
 from services.adapters.kafka.producer import KafkaProducer
 from services.errors import ConfigurationError, StillwatchError
 from services.gateway.identity import load_identity
+from services.gateway.keys.topic import attach_links
 from services.gateway.replaying import FileSink, KafkaSink, Replay, drain_partitions, shift_to_now
-from services.gateway.sources import open_source, time_span
+from services.gateway.sources import Format, open_source, time_span
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from services.gateway.replaying import EventSink, ReplayCounts
     from services.gateway.sources import RejectedLine
 
-FormatName = Literal["litellm", "openai", "mooncake", "azure", "events"]
+FormatName = Format
 TimeMode = Literal["original", "now"]
 _KAFKA: Final = "kafka"
 _STDOUT: Final = "-"
@@ -112,7 +113,10 @@ def replay(
             sink: EventSink = KafkaSink(producer, source)
         else:
             sink = _file_sink(to, file, stack)
-        items = open_source(file, format_name, load_identity(settings), base_time_ms=base_ms)
+        identity = load_identity(settings)
+        if producer is not None:
+            attach_links(identity, settings, bootstrap.bootstrap_servers(settings))
+        items = open_source(file, format_name, identity, base_time_ms=base_ms)
         run = Replay(sink, shift_ms=shift, speed=factor, clock=clock)
         interrupted = _run(run, items, limit, quiet=as_json)
         counts = run.counts

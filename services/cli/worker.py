@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Literal
 
-from schemas.topics import RAW_LITELLM, RAW_OPENAI
+from schemas.topics import raw_topic
 from services import bootstrap
-from services.gateway.formats import litellm, openai
+from services.gateway.formats.registry import VENDORS, events_of
 from services.gateway.identity import load_identity
+from services.gateway.keys.topic import attach_links
 from services.gateway.lines import decode
 from services.gateway.parsed import RejectedRecord
 from services.gateway.sketching import EventMaker
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
 
     from schemas.dead_letter import Reason
     from schemas.request_event import RequestEvent
+    from services.gateway.formats.registry import Vendor
     from services.gateway.identity import Identity
-    from services.gateway.parsed import FormatParser, RejectReason
+    from services.gateway.parsed import RejectReason
 
 WorkerName = Literal["normalise"]
 REASONS: Final[dict[RejectReason, Reason]] = {
@@ -38,11 +40,11 @@ REASONS: Final[dict[RejectReason, Reason]] = {
 
 
 class FormatNormaliser:
-    """One vendor format under this installation's keys. Records may hold one request or an array of them."""
+    """One vendor format under this installation's keys. Records may hold one request or several."""
 
-    def __init__(self, schema: str, parse: FormatParser, identity: Identity) -> None:
+    def __init__(self, schema: str, vendor: Vendor, identity: Identity) -> None:
         self.schema = schema
-        self._parse = parse
+        self._vendor = vendor
         self._maker = EventMaker(identity)
 
     def __call__(self, raw: bytes, place: str) -> list[RequestEvent | NamedReject]:
@@ -50,27 +52,20 @@ class FormatNormaliser:
         try:
             value = decode(raw)
         except RejectedRecord as rejected:
-            return [NamedReject(REASONS[rejected.reason], rejected.detail)]
-        entries = value if isinstance(value, list) else [value]
-        return [self._one(entry, f"{place}.{index}") for index, entry in enumerate(entries)]
+            return [_named(rejected)]
+        return [
+            _named(made) if isinstance(made, RejectedRecord) else made
+            for made in events_of(self._vendor, value, self._maker, place)
+        ]
 
-    def _one(self, entry: object, place: str) -> RequestEvent | NamedReject:
-        if not isinstance(entry, dict):
-            return NamedReject("schema", "JSON, but no object")
-        try:
-            return self._maker.to_event(self._parse(entry), place)
-        except RejectedRecord as rejected:
-            return NamedReject(REASONS[rejected.reason], rejected.detail)
-        except RecursionError:
-            return NamedReject("not_json", "nested beyond reading")
+
+def _named(rejected: RejectedRecord) -> NamedReject:
+    return NamedReject(REASONS[rejected.reason], rejected.detail)
 
 
 def normalisers(identity: Identity) -> dict[str, FormatNormaliser]:
     """Give the formats by the topics that carry them."""
-    return {
-        RAW_LITELLM.name: FormatNormaliser("litellm", litellm.parse, identity),
-        RAW_OPENAI.name: FormatNormaliser("openai", openai.parse, identity),
-    }
+    return {raw_topic(name).name: FormatNormaliser(name, vendor, identity) for name, vendor in VENDORS.items()}
 
 
 def register(app: typer.Typer) -> None:
@@ -82,4 +77,6 @@ def worker(name: WorkerName) -> None:
     """Run a stream worker that needs the gateway's formats."""
     del name  # There is one; typer has refused every other.
     settings = bootstrap.load_settings()
-    run(settings, normalisers(load_identity(settings)))
+    identity = load_identity(settings)
+    attach_links(identity, settings, bootstrap.bootstrap_servers(settings))
+    run(settings, normalisers(identity))

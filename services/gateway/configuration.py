@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _PREFIX: Final = "STILLWATCH_"
 _TRUE: Final = frozenset(("1", "true", "yes", "on"))
 _FALSE: Final = frozenset(("0", "false", "no", "off", ""))
-_SECRETS: Final = frozenset(("hmac_key", "kafka_sasl_password", "gateway_decisions_token"))
+_SECRETS: Final = frozenset(("gateway_decisions_token", "hmac_key", "intake_token", "kafka_sasl_password"))
 
 
 class Secret:
@@ -79,6 +79,9 @@ class GatewayConfiguration:
     gateway_metrics_port: int = _row(0, "Serves /metrics on loopback where set; several workers want one each.")
     gateway_enforcer: str = _row(
         "", "module:function that makes the Enforcer; called with this configuration and the counts."
+    )
+    intake_token: Secret | None = _row(
+        None, "What senders to the HTTP intake must bear; or _FILE. Unset: loopback only."
     )
     decision_public_keys: str = _row(
         "", "Public keys of the issuer of decisions, hexadecimal, commas between. Unset: this machine's own issuer's."
@@ -155,7 +158,13 @@ def _truth(text: str) -> bool:
     return word in _TRUE
 
 
+def _shown(default: Any) -> str:
+    if isinstance(default, tuple):
+        return ",".join("=".join(each) if isinstance(each, tuple) else each for each in default)
+    return "" if default is None else str(default)
+
+
 GATEWAY_SETTINGS: Final[tuple[tuple[str, str, str], ...]] = tuple(
-    (f"{_PREFIX}{each.name.upper()}", "" if each.default in {None, ""} else str(each.default), each.metadata["meaning"])
+    (f"{_PREFIX}{each.name.upper()}", _shown(each.default), each.metadata["meaning"])
     for each in fields(GatewayConfiguration)
 )

@@ -17,13 +17,20 @@ from typing import TYPE_CHECKING, Final, Literal, Protocol
 from detection.ids import to_hex
 from detection.text.keys import TextKey
 from services.errors import ConfigurationError
+from services.gateway.imports import import_named
+from services.gateway.keys.guard import check_key_file
+from services.gateway.keys.ring import MINIMUM_KEY_BYTES, parse_ring
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from services.gateway.keys.links import Links
+    from services.gateway.keys.ring import KeyRing
+
 Field = Literal["account", "organization", "end_user", "payment", "address", "network", "logit_bias", "event"]
-MINIMUM_KEY_BYTES: Final = 32
 KEY_FILE: Final = "hmac.key"
+# Who a customer is outlives a key; where a request came from and what it said does not (docs/decisions, key rotation).
+LINKED_FIELDS: Final = frozenset(("account", "organization", "end_user", "payment"))
 _CACHED: Final = 1 << 16
 _CACHED_LENGTH: Final = 256
 
@@ -49,7 +56,11 @@ class KeySettings(Protocol):
 
     @property
     def key_version(self) -> int:
-        """Goes with every event."""
+        """Goes with every event where the key is a bare one."""
+
+    @property
+    def key_source(self) -> str:
+        """module:function that gives the ring of a tenant, from a KMS for example."""
 
 
 class Identity:
@@ -59,17 +70,28 @@ class Identity:
     values: it must not leave the gateway's process.
     """
 
-    def __init__(self, key: bytes, tenant: str = "default", key_version: int = 1) -> None:
+    def __init__(
+        self,
+        key: bytes,
+        tenant: str = "default",
+        key_version: int = 1,
+        *,
+        previous: Identity | None = None,
+        linked: bool = False,
+    ) -> None:
         if len(key) < MINIMUM_KEY_BYTES:
             raise ConfigurationError(
                 f"the identifier key has {len(key)} bytes; {MINIMUM_KEY_BYTES} are wanted",
                 "Set STILLWATCH_HMAC_KEY to the output of `openssl rand -hex 32`.",
             )
         self.key_version = key_version
+        self.previous = previous
+        self._linked = linked
+        self._links: Links | None = None
         self._tenant = hmac.digest(key, _domain("tenant", tenant), sha256)
         self._states: dict[str, hmac.HMAC] = {}
         # Caches on the instance: a key must not share them, and they end with it.
-        self._remembered = lru_cache(maxsize=_CACHED)(self._hash)
+        self._remembered = lru_cache(maxsize=_CACHED)(self._name)
         self._places = lru_cache(maxsize=_CACHED)(self._find_places)
 
     def account(self, raw: str) -> str:
@@ -84,6 +106,15 @@ class Identity:
             state.update(len(data).to_bytes(8, "little") + data)
         return state.digest()[:16].hex()
 
+    def link_secret(self) -> bytes | None:
+        """Derive the secret that seals the mapping of this key's ids to older ones; None where there is no mapping."""
+        return hmac.digest(self._tenant, b"links v1", sha256) if self._linked else None
+
+    def attach(self, links: Links) -> None:
+        """Take the mapping: from now on customers that had an id under an older key keep it."""
+        self._links = links
+        self._remembered.cache_clear()
+
     def text_key(self) -> TextKey:
         """Derive the key of the sketches."""
         return TextKey(hmac.digest(self._tenant, b"text sketches v1", sha256))
@@ -93,11 +124,22 @@ class Identity:
         if not raw:
             return ""
         # Clients choose some of these: a cache of long ones would be their memory, not ours.
-        return self._remembered(field, raw) if len(raw) <= _CACHED_LENGTH else self._hash(field, raw)
+        return self._remembered(field, raw) if len(raw) <= _CACHED_LENGTH else self._name(field, raw)
 
     def places(self, raw: str) -> tuple[str, str]:
         """Key an address: (address, network of /24 or /48); ("", "") where it is none or says nothing of the client."""
         return self._places(raw[:_CACHED_LENGTH]) if raw else ("", "")
+
+    def _name(self, field: Field, raw: str) -> str:
+        own = self._hash(field, raw)
+        if field not in LINKED_FIELDS:
+            return own
+        if self.previous is None:
+            return (self._links.find(field, own) if self._links is not None else None) or own
+        old = self.previous.identifier(field, raw)
+        if self._links is not None:
+            self._links.remember(field, own, old)
+        return old
 
     def _hash(self, field: Field, raw: str) -> str:
         state = self._state(field)
@@ -121,15 +163,35 @@ class Identity:
 
 
 def load_identity(settings: KeySettings) -> Identity:
-    """Take the key from the settings, else from ``base_dir/hmac.key``, which is made once for its owner only."""
-    if settings.hmac_key is not None:
-        key = settings.hmac_key.get_secret_value().encode()
+    """Take the keys from the source that is named, else from the settings, else from ``base_dir/hmac.key``.
+
+    The file is made once, for its owner only. Where the ring is linked, ``services.gateway.keys.topic.attach_links``
+    must follow before ids are made that go to Kafka. Raises ConfigurationError.
+    """
+    ring = load_ring(settings)
+    previous = None
+    if ring.previous is not None:
+        older = ring.previous
+        previous = Identity(older.secret, settings.tenant, older.version, linked=older.linked)
+    active = ring.active
+    return Identity(active.secret, settings.tenant, active.version, previous=previous, linked=active.linked)
+
+
+def load_ring(settings: KeySettings) -> KeyRing:
+    """Read the key ring; raises ConfigurationError."""
+    if settings.key_source:
+        text = import_named(settings.key_source, "STILLWATCH_KEY_SOURCE")(settings.tenant)
+    elif settings.hmac_key is not None:
+        text = settings.hmac_key.get_secret_value()
     else:
-        key = _own_key(settings.base_dir / KEY_FILE)
-    return Identity(key, settings.tenant, settings.key_version)
+        text = _own_key(settings.base_dir / KEY_FILE)
+    return parse_ring(text, settings.key_version)
 
 
-def _own_key(path: Path) -> bytes:
+def _own_key(path: Path) -> str:
+    if path.exists():
+        check_key_file(path)
+        return path.read_text(encoding="ascii")
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f"{path.name}.{os.getpid()}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -142,7 +204,8 @@ def _own_key(path: Path) -> bytes:
         pass
     finally:
         draft.unlink()
-    return path.read_text(encoding="ascii").strip().encode()
+    check_key_file(path)
+    return path.read_text(encoding="ascii")
 
 
 def parse_address(raw: str) -> IPv4Address | IPv6Address | None:

@@ -11,8 +11,9 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
 
-from services.gateway.formats import azure, litellm, mooncake, openai
+from services.gateway.formats import azure, mooncake
 from services.gateway.formats.events import parse_event
+from services.gateway.formats.registry import VENDORS
 from services.gateway.lines import read_lines, read_objects, read_table
 from services.gateway.parsed import ParsedRequest, RejectedRecord, RejectReason
 from services.gateway.sketching import EventMaker
@@ -22,11 +23,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from schemas.request_event import RequestEvent
+    from services.gateway.formats.registry import Vendor
     from services.gateway.identity import Identity
     from services.gateway.lines import Numbered
     from services.gateway.parsed import FormatParser
 
-Format: TypeAlias = Literal["litellm", "openai", "mooncake", "azure", "events"]
+Format: TypeAlias = Literal[
+    "litellm", "openai", "apisix", "kong", "envoy", "otlp", "helicone", "jsonl", "mooncake", "azure", "events"
+]
 FORMATS: Final[tuple[Format, ...]] = get_args(Format)
 
 
@@ -114,8 +118,16 @@ def _reader(path: Path, format_name: Format, base_time_ms: int) -> tuple[FormatP
         return azure.parse, read_table(path, azure.COLUMNS)
     if format_name == "mooncake":
         return partial(mooncake.parse, base_time_ms=base_time_ms), read_objects(path)
-    parsers: dict[Format, FormatParser] = {"litellm": litellm.parse, "openai": openai.parse}
-    return parsers[format_name], read_objects(path)
+    vendor = VENDORS[format_name]
+    return vendor.parse, _unfolded(read_objects(path), vendor)
+
+
+def _unfolded(records: Iterator[Numbered], vendor: Vendor) -> Iterator[Numbered]:
+    for number, record in records:
+        if isinstance(record, RejectedRecord):
+            yield number, record
+        else:
+            yield from ((number, each) for each in vendor.unfold(record))
 
 
 def _read_events(path: Path, accounts: MutableMapping[str, str] | None) -> Iterator[RequestEvent | RejectedLine]:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-from schemas.topics import RAW_LITELLM, RAW_OPENAI
+from schemas.topics import RAW_TOPICS
 from stream_jobs.faust_host.worker import run_job
 from stream_jobs.normalise.job import NAME, NormaliseJob
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from schemas.topics import Topic
     from services.settings import Settings
     from stream_jobs.normalise.job import Normaliser
-
-RAW_TOPICS: Final[tuple[Topic, ...]] = (RAW_LITELLM, RAW_OPENAI)
 
 
 def run(settings: Settings, normalisers: Mapping[str, Normaliser]) -> NoReturn:

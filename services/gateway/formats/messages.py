@@ -41,15 +41,15 @@ def read_prompt(request: dict[str, Any]) -> tuple[Turn, ...]:
     return tuple(turns)
 
 
-def read_messages(messages: object) -> tuple[Turn, ...]:
-    """Read a list of messages; a bare string, or a list of them, is one user turn each."""
+def read_messages(messages: object, role: Role = "user") -> tuple[Turn, ...]:
+    """Read a list of messages; a bare string, or a list of them, is one turn each, of ``role`` as is one without."""
     if isinstance(messages, dict):
         messages = messages.get("messages", [messages])
     if not isinstance(messages, list):
-        return () if messages in (None, "") else (Turn("user", *_content(messages)),)
+        return () if messages in (None, "") else (Turn(role, *_content(messages)),)
     if messages and all(isinstance(token, int) for token in messages):
         return (Turn("user", "", (_canonical(messages),)),)  # A prompt of token numbers.
-    return tuple(_turn(message) for message in messages)
+    return tuple(_turn(message, role) for message in messages)
 
 
 def read_answer(response: object) -> tuple[Turn | None, bool]:
@@ -89,16 +89,17 @@ def conversation_of(turns: tuple[Turn, ...], response: object) -> Conversation:
     return Conversation(turns, answer, refused)
 
 
-def _turn(message: object) -> Turn:
+def _turn(message: object, unsaid: Role = "user") -> Turn:
     if not isinstance(message, dict):
-        return Turn("user", *_content(message))
-    role = _ROLES.get(str(message.get("role", "user")).lower(), "user")
+        return Turn(unsaid, *_content(message))
+    role = _ROLES.get(str(message.get("role", unsaid)).lower(), unsaid)
     kind = as_text(message.get("type"))
     if kind in {"function_call_output", "tool_result"}:
         role = "tool"
     elif kind in {"function_call", "reasoning"}:
         role = "assistant"
-    text, attachments = _content(message.get("content", message.get("output")))
+    # ``parts`` is OpenTelemetry's word, ``output`` that of a tool's result in the responses API.
+    text, attachments = _content(message.get("content", message.get("output", message.get("parts"))))
     called = [message[name] for name in ("tool_calls", "function_call", "arguments") if message.get(name)]
     return Turn(role, text, attachments + tuple(_canonical(_without_ids(call)) for call in called))
 
@@ -118,8 +119,9 @@ def _content(content: object, depth: int = 0) -> tuple[str, tuple[bytes, ...]]:
             continue
         entry = as_object(part)
         kind = as_text(entry.get("type", "text"))
-        if kind in _TEXT_PARTS and isinstance(entry.get("text"), str):
-            texts.append(entry["text"])
+        said = entry.get("text", entry.get("content"))
+        if kind in _TEXT_PARTS and isinstance(said, str):
+            texts.append(said)
         elif kind == "tool_result" and depth < _DEPTH:
             inner, extras = _content(entry.get("content"), depth + 1)
             texts.append(inner)

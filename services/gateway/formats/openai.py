@@ -20,11 +20,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from services.gateway.formats.messages import conversation_of, read_prompt
-from services.gateway.formats.sse import join_chunks
+from services.gateway.formats.sse import join_chunks, split_events
+from services.gateway.formats.values import json_value
 from services.gateway.parsed import (
     ParsedRequest,
     RejectedRecord,
@@ -49,35 +51,62 @@ def parse(record: dict[str, Any]) -> ParsedRequest:
     start = read_time(record.get("started_at"))
     end = _optional_time(record.get("ended_at"))
     first_chunk = _optional_time(record.get("first_chunk_at"))
-    chunks = record.get("response")
-    response = join_chunks(chunks) if isinstance(chunks, list) else as_object(chunks)
-    usage = as_object(response.get("usage"))
-    turns = read_prompt(request)
-    return ParsedRequest(
-        natural_id=tuple(filter(None, (as_text(record.get("id")), as_text(response.get("id"))))),
+    identifier = as_text(record.get("id"))
+    parsed = from_bodies(
+        request,
+        record.get("response"),
         time_unix_ms=start,
         account_raw=account,
         organization_raw=as_text(record.get("organization")),
-        end_user_raw=as_text(record.get("user"))
-        or as_text(request.get("user"))
-        or as_text(request.get("safety_identifier")),
-        model=as_text(request.get("model")) or as_text(response.get("model")),
+        end_user_raw=as_text(record.get("user")),
         provider=as_text(record.get("provider")),
-        operation=_operation(request),
-        input_tokens=as_count(usage.get("prompt_tokens", usage.get("input_tokens"))),
-        output_tokens=as_count(usage.get("completion_tokens", usage.get("output_tokens"))),
-        reasoning_tokens=_detail(usage, "completion_tokens_details", "output_tokens_details", "reasoning_tokens"),
-        cached_tokens=_detail(usage, "prompt_tokens_details", "input_tokens_details", "cached_tokens"),
-        stream=bool(request.get("stream")) or isinstance(chunks, list),
-        finish_reasons=finish_reasons(response),
         first_chunk_ms=None if first_chunk is None else max(0, first_chunk - start),
         duration_ms=0 if end is None else max(0, end - start),
         error=_error(record),
         user_agent=as_text(record.get("user_agent")),
         client_address=as_text(record.get("client_address")),
-        conversation=conversation_of(turns, response),
-        **request_settings(request),
     )
+    return replace(parsed, natural_id=(identifier, *parsed.natural_id)) if identifier else parsed
+
+
+def from_bodies(request: dict[str, Any], response: object, **known: Any) -> ParsedRequest:
+    """Read an API's bodies for what a vendor's record does not tell itself (``known``, by ParsedRequest's names).
+
+    ``response`` is a completed body, or the text of one; a list of stream chunks, or the text of a stream. What is
+    known counts where it says something; 0, "" and None say nothing.
+    """
+    streamed = isinstance(response, list)
+    if isinstance(response, str):
+        if response.lstrip().startswith(("data:", "event:")):
+            streamed, response = True, list(split_events(response.encode("utf-8", "surrogatepass")))
+        else:
+            response = json_value(response)
+    answer = join_chunks(response) if isinstance(response, list) else as_object(response)
+    usage = as_object(answer.get("usage"))
+    found: dict[str, Any] = {
+        "natural_id": tuple(filter(None, (as_text(answer.get("id")),))),
+        "end_user_raw": as_text(request.get("user")) or as_text(request.get("safety_identifier")),
+        "model": as_text(request.get("model")) or as_text(answer.get("model")),
+        "operation": _operation(request),
+        "input_tokens": as_count(usage.get("prompt_tokens", usage.get("input_tokens"))),
+        "output_tokens": as_count(usage.get("completion_tokens", usage.get("output_tokens"))),
+        "reasoning_tokens": _detail(usage, "completion_tokens_details", "output_tokens_details", "reasoning_tokens"),
+        "cached_tokens": _detail(usage, "prompt_tokens_details", "input_tokens_details", "cached_tokens")
+        or as_count(usage.get("cache_read_input_tokens")),
+        "stream": bool(request.get("stream")) or streamed,
+        "finish_reasons": finish_reasons(answer),
+        "conversation": conversation_of(read_prompt(request), answer),
+        **request_settings(request),
+    }
+    said = found | {name: value for name, value in known.items() if value or name not in found}
+    if not said["stream"]:
+        said.pop("first_chunk_ms", None)  # Some measure it for whole answers as well, where it says nothing.
+    return ParsedRequest(**said)
+
+
+def text_answer(text: object) -> object:
+    """Give an answer's text the shape of a body; anything but text stays as it is."""
+    return {"choices": [{"message": {"role": "assistant", "content": text}}]} if isinstance(text, str) else text
 
 
 def request_settings(request: dict[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from services.adapters.clock import SystemClock
 from services.gateway.configuration import GatewayConfiguration
+from services.gateway.formats.credentials import bearer
 from services.gateway.middleware.enforcing import Action, Asked, Refusal
 from services.gateway.middleware.exchange import Captured, Exchange
 from services.gateway.middleware.refusing import BodyTooLargeError, refuse, transformed
@@ -186,7 +187,7 @@ class StillwatchMiddleware:
         return Exchange(
             api=api,
             natural_id=(self._process, str(next(self._numbers))),
-            account_raw=_credential(account),
+            account_raw=bearer(account),
             organization_raw=headers.get(settings.gateway_organization_header.lower(), ""),
             client_address=headers.get(settings.gateway_address_header.lower(), "") or (client[0] if client else ""),
             user_agent=headers.get("user-agent", ""),
@@ -228,12 +229,6 @@ def _headers(scope: Mapping[str, Any]) -> dict[str, str]:
     for name, value in scope.get("headers") or ():
         found.setdefault(bytes(name).decode("latin-1").lower(), bytes(value).decode("latin-1"))
     return found
-
-
-def _credential(header: str) -> str:
-    """Give what follows ``Bearer``; another header's value is the credential as it is."""
-    kind, _, rest = header.partition(" ")
-    return rest.strip() if kind.lower() == "bearer" else header.strip()
 
 
 async def _send_with_headers(send: Send, headers: tuple[tuple[bytes, bytes], ...], message: Message) -> None:

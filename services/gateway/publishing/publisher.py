@@ -16,6 +16,7 @@ import msgspec
 
 from schemas.headers import cloud_event_headers
 from schemas.topics import REQUESTS
+from services.gateway.keys.topic import LinksError
 from services.gateway.parsed import RejectedRecord
 from services.gateway.publishing.counts import DROPPED, EVENTS, FAILURES, REJECTS, WAITING, Counts
 from services.gateway.publishing.spool import Outgoing
@@ -81,7 +82,7 @@ class Publisher:
 
     def _run(self) -> None:
         maker = EventMaker(self._identity)
-        sender = self._make_sender()
+        sender = self._sender()
         while not self._stopping.is_set() or len(self._buffer):
             work = self._buffer.take(0.0 if sender is not None and sender.busy else _IDLE_SECONDS)
             if work is not None:
@@ -93,6 +94,16 @@ class Publisher:
             self.counts.put(WAITING, "buffer", value=len(self._buffer))
         if sender is not None:
             self._guarded(lambda: sender.close(_STOP_SECONDS))
+
+    def _sender(self) -> Sender | None:
+        """Make the sender; while the mapping of a rotated key cannot be read, requests wait in the buffer."""
+        while True:
+            try:
+                return self._make_sender()
+            except LinksError:
+                _log.warning("links.waits")
+                if self._stopping.wait(_IDLE_SECONDS):
+                    return None
 
     def _handle(self, work: Work, maker: EventMaker, sender: Sender | None) -> None:
         try:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from services.adapters.kafka.client import producer_config
-from services.errors import ConfigurationError
 from services.gateway.identity import load_identity
+from services.gateway.imports import import_named
+from services.gateway.keys.topic import attach_links
 from services.gateway.publishing.buffer import WorkBuffer
 from services.gateway.publishing.counts import FAILURES, Counts
 from services.gateway.publishing.exposing import serve_counts
@@ -39,6 +39,7 @@ def start_publisher(
         if not configuration.kafka_bootstrap_servers:
             _log.warning("publisher.without_kafka")
             return None
+        attach_links(identity, configuration, configuration.kafka_bootstrap_servers)
         config = producer_config(configuration, configuration.kafka_bootstrap_servers)
         return Sender(
             kafka_producer(config), _spool(configuration, counts), counts, clock, configuration.gateway_stall_seconds
@@ -68,14 +69,3 @@ def load_enforcer(configuration: GatewayConfiguration, counts: Counts) -> Enforc
         return None
     made: Enforcer = import_named(configuration.gateway_enforcer, "STILLWATCH_GATEWAY_ENFORCER")(configuration, counts)
     return made
-
-
-def import_named(name: str, setting: str) -> Any:
-    """Import ``module:attribute``; raises ConfigurationError."""
-    module, _, attribute = name.partition(":")
-    try:
-        return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigurationError(
-            f"{setting}: {name} cannot be imported: {type(error).__name__}", "Say module:attribute."
-        ) from error

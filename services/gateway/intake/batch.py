@@ -1,0 +1,51 @@
+"""Records of one vendor as they came in one request: an object, an array, or JSON lines."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from services.gateway.formats.registry import VENDORS, events_of
+from services.gateway.lines import decode
+from services.gateway.parsed import RejectedRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from schemas.request_event import RequestEvent
+    from services.gateway.sketching import EventMaker
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class VendorBatch:
+    """Holds text: it goes to the publisher's thread and nowhere else. ``place`` tells it from every other batch."""
+
+    format: str
+    data: bytes
+    place: str
+
+    @property
+    def size(self) -> int:
+        """Say about how many bytes it holds."""
+        return len(self.data) + 1024
+
+    def events(self, maker: EventMaker) -> Iterator[RequestEvent | RejectedRecord]:
+        """Make the events; every record becomes one, or a rejection with a named reason."""
+        vendor = VENDORS[self.format]
+        try:
+            value = decode(self.data)
+        except RejectedRecord as rejected:
+            lines = [line for line in self.data.splitlines() if line.strip()]
+            if len(lines) < 2:  # noqa: PLR2004 - one line that is no JSON is no JSON lines
+                yield rejected
+                return
+        else:
+            yield from events_of(vendor, value, maker, self.place)
+            return
+        for number, line in enumerate(lines):
+            try:
+                value = decode(line)
+            except RejectedRecord as rejected:
+                yield rejected
+                continue
+            yield from events_of(vendor, value, maker, f"{self.place}.{number}")
