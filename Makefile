@@ -7,7 +7,11 @@ STAMP := .venv/.complete
 # A lock names hashes and never a host to fetch from.
 COMPILE := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --quiet
 
+<<<<<<< HEAD
 .PHONY: help setup run test unit crash equal soak test-gateways load-gateways nightly-formats bench bench-detectors bench-sketches check format lock reset contracts docs secrets clean
+=======
+.PHONY: help setup run test unit crash equal soak test-gateways load-gateways nightly-formats bench bench-detectors check format lock reset contracts docs secrets clean test-lifecycle
+>>>>>>> main
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  \033[36m%-16s\033[0m %s\n", $$1, $$2}'
@@ -39,6 +43,9 @@ equal: setup ## Hold live against backtest against oracle, for five cuttings of 
 
 soak: setup ## Run the whole product at half of its load for MINUTES (30), and see whether anything grows.
 	$(BIN)/python -m tests.crash.soak --minutes $(or $(MINUTES),30)
+
+test-lifecycle: setup ## Walk the life cycle of alerts for 10,000 random steps on a real Postgres.
+	STILLWATCH_MACHINE_STEPS=10000 $(BIN)/pytest -q tests/integration/database/test_lifecycle_machine.py
 
 # A network of its own that has nothing but loopback: what runs there can tell nobody anything.
 ALONE = unshare $(shell [ "$$(id -u)" = 0 ] || echo --map-root-user) --net sh -c 'ip link set lo up && exec "$$@"' alone

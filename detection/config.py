@@ -89,9 +89,9 @@ class ProbeLane(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class EntitlementLane(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Lane E: licensed use, metered against what was agreed."""
+    """Lane E: what an entitlement covers leaves a finding before anything else is asked of it."""
 
-    enabled: bool = True
+    enabled: bool = True  # Off: licensed customers are judged like any other, to see what the licences hide.
     shadow: bool = False
     alerts_per_hour: int = 10
 

@@ -71,7 +71,7 @@ class Incident(msgspec.Struct, kw_only=True):
         bare = msgspec.structs.replace(finding, members=[])
         self.findings[finding.subject] = bare
         # A campaign's alert tells of the group.
-        speaks = self.subject_kind == "account" or not alone or self.lane == "probe"
+        speaks = self.subject_kind == "account" or not alone or finding.lane == self.lane == "probe"
         if self.strongest is None or (speaks and finding.score / finding.threshold > self.ratio):
             self.strongest = bare
         self.last_hop = finding.hop

@@ -186,7 +186,9 @@ class IncidentsStep:
 
     def _place(self, finding: Finding) -> Incident | None:
         """Put a finding where it belongs; None where entitlements clear it."""
-        members, entitled = self._entitlements.split(finding.members, (finding.hop + 1) * self._hop_ms)
+        members, entitled = list(finding.members), 0.0
+        if self._config.entitlements.enabled:
+            members, entitled = self._entitlements.split(finding.members, (finding.hop + 1) * self._hop_ms)
         grouped = finding.lane != "account"
         short = finding.lane in _GROUPS and len({member.customer for member in members}) < _LEAST_CUSTOMERS
         if entitled > _ENTITLED_SHARE or not members or short:

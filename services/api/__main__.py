@@ -44,7 +44,7 @@ def main() -> None:
         clock=SystemClock(),
         tenant=settings.tenant,
         checks=checks,
-        secret=bootstrap.console_secret(settings, "sign-in limiter"),
+        secret=bootstrap.console_secret(settings, "console"),
         bounds=Limits(
             idle=timedelta(minutes=settings.session_idle_minutes), absolute=timedelta(hours=settings.session_hours)
         ),

@@ -9,7 +9,18 @@ from fastapi import Depends, FastAPI
 from starlette.responses import RedirectResponse
 from starlette.staticfiles import StaticFiles
 
-from services.api import acting, administering, deciding, health, lifecycle, pages, reading, reviewing, signing_in
+from services.api import (
+    acting,
+    administering,
+    deciding,
+    dossier,
+    health,
+    lifecycle,
+    pages,
+    reading,
+    reviewing,
+    signing_in,
+)
 from services.api.guard import GuardMiddleware, require_same_rule, routes_of
 from services.api.middleware import EdgeMiddleware
 from services.api.problems import Problem, add_handlers
@@ -63,6 +74,7 @@ def create_app(
         lifecycle.router,
         reviewing.router,
         deciding.router,
+        dossier.router,
         administering.router,
         signing_in.identity_router,
         signing_in.router,

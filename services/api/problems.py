@@ -28,6 +28,7 @@ from services.adapters.postgres.lifecycle.bulk import MovedOnError, TooManyError
 from services.adapters.postgres.lifecycle.reviews import NotForYouError, ReviewedAlreadyError, UnknownReviewError
 from services.adapters.postgres.lifecycle.standing import HeldError, NotPossibleError
 from services.adapters.postgres.lifecycle.undo import NotYoursError, SupersededError, UnknownActError
+from services.dossiers.sealing import RefusedDossierError
 from services.errors import StillwatchError
 from services.identity.keys import BadKeyError, UnknownKeyError
 from services.identity.limits import TooManyFailuresError
@@ -74,6 +75,7 @@ STATUS: Final[dict[type[StillwatchError], HTTPStatus]] = {
     UnknownKeyError: HTTPStatus.NOT_FOUND,
     BadKeyError: HTTPStatus.UNPROCESSABLE_ENTITY,
     SignInError: HTTPStatus.UNAUTHORIZED,
+    RefusedDossierError: HTTPStatus.UNPROCESSABLE_ENTITY,
     TooManyFailuresError: HTTPStatus.TOO_MANY_REQUESTS,
     ProviderError: HTTPStatus.BAD_GATEWAY,
 }

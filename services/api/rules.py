@@ -32,6 +32,7 @@ RULES: Final[dict[str, Rule]] = {
     "POST /v1/labels": ACT,
     "POST /v1/alerts/{alert_id}/acts": ACT,
     "GET /v1/alerts/{alert_id}/history": READ,
+    "POST /v1/alerts/{alert_id}/dossier": ACT,
     "POST /v1/queue/next": ACT,
     "POST /v1/acts/{act_id}/undo": ACT,
     "POST /v1/bulk/preview": ACT,

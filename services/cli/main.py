@@ -33,6 +33,7 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ("users", "services.cli.users", "Who may sign in, and in which roles."),
     ("api-keys", "services.cli.users", "Keys for machines: issue, list and revoke."),
     ("audit", "services.cli.audit", "The record of every act: list it, and verify its chain."),
+    ("dossier", "services.cli.dossier", "Make the sealed case file of an alert, and verify one."),
     ("topics", "services.cli.topics", "The topics table against the cluster."),
     ("migrate", "services.cli.migrate", "Bring the database to the newest schema."),
     ("simulate", "services.cli.simulate", "Send sample traffic of honest accounts and campaigns."),

@@ -78,7 +78,7 @@ class Provider:
         """Start a sign-in; raises ProviderError."""
         verifier, nonce = secrets.token_urlsafe(48), secrets.token_urlsafe(24)
         with self._client(redirect_uri) as client:
-            endpoint = self._metadata(client)["authorization_endpoint"]
+            endpoint = self._metadata()["authorization_endpoint"]
             url, state = client.create_authorization_url(endpoint, code_verifier=verifier, nonce=nonce)
         return Begun(url, state, nonce, verifier)
 
@@ -86,11 +86,11 @@ class Provider:
         """Trade the code for an ID token and read it; ``now`` in seconds since the epoch. Raises ProviderError."""
         try:
             with self._client(redirect_uri) as client:
-                metadata = self._metadata(client)
+                metadata = self._metadata()
                 token = client.fetch_token(
                     metadata["token_endpoint"], grant_type="authorization_code", code=code, code_verifier=verifier
                 )
-                keys = client.get(metadata["jwks_uri"], withhold_token=True).raise_for_status().json()
+                keys = _fetch(metadata["jwks_uri"])
             claims = self._claims(token["id_token"], keys, nonce, now)
         except (AuthlibBaseError, httpx2.HTTPError, JoseError, KeyError, ValueError, TypeError) as error:
             raise ProviderError(f"the provider's answer is refused ({type(error).__name__})") from error
@@ -107,10 +107,10 @@ class Provider:
             timeout=TIMEOUT_SECONDS,
         )
 
-    def _metadata(self, client: Any) -> dict[str, Any]:
+    def _metadata(self) -> dict[str, Any]:
         address = f"{self.issuer.rstrip('/')}/.well-known/openid-configuration"
         try:
-            found: dict[str, Any] = client.get(address, withhold_token=True).raise_for_status().json()
+            found: dict[str, Any] = _fetch(address)
         except (httpx2.HTTPError, ValueError) as error:
             raise ProviderError("the provider does not answer") from error
         if found.get("issuer") != self.issuer:
@@ -139,6 +139,11 @@ class Provider:
         raw = claims.get("preferred_username") or claims.get("email") or claims["sub"]
         name = re.sub(r"[^A-Za-z0-9._@+-]", "-", str(raw)).lstrip("._@+-")[:100] or "somebody"
         return Stranger(self.issuer, str(claims["sub"]), name, tuple(role for role in ROLES if role in granted))
+
+
+def _fetch(address: str) -> Any:
+    """Read a public document of the provider; the token of a person is not sent along."""
+    return httpx2.get(address, timeout=TIMEOUT_SECONDS).raise_for_status().json()
 
 
 def welcome(session: Session, tenant: str, stranger: Stranger, now: datetime) -> UserRow:

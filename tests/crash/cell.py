@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -17,11 +16,13 @@ from detection.config import AccountLane, Clocking, DetectionConfig, PoolLane
 from schemas.topics import POOL_CONTRIBUTIONS, REQUESTS, TOPICS
 from services.adapters.embedded import EmbeddedKafka
 from services.adapters.kafka.topics import ClusterTopics
+from tests.crash.nursery import Nursery
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.crash.faults import Fault
+    from tests.crash.nursery import Worker
 
 ROOT = Path(__file__).parents[2]
 PARTITIONS: Final = 4
@@ -61,22 +62,23 @@ class Cell:
         self.config = config
         self.partitions = partitions
         self.broker = EmbeddedKafka(folder / "broker")
-        self.workers: dict[tuple[str, int], subprocess.Popen[bytes]] = {}
+        self.workers: dict[tuple[str, int], Worker] = {}
         self.ends: list[tuple[str, int, int]] = []  # Job, index, exit status of every worker that ended by itself.
         self._spawned = 0
+        self._nursery: Nursery | None = None
         (folder / "config.json").write_bytes(msgspec.json.encode(config))
 
     def open(self) -> None:
-        """Start the broker and create the topics."""
+        """Start the broker, create the topics, and make ready to start workers; from the main thread."""
+        self._nursery = Nursery()
         self.broker.start(timeout=300)
         ClusterTopics({"bootstrap.servers": self.broker.bootstrap_servers}, TOPICS, self.partitions, 1).apply()
 
     def close(self) -> None:
-        """End everything, whatever its state."""
-        for worker in self.workers.values():
-            worker.kill()
-            worker.wait()
+        """End everything, whatever its state: workers die with their nursery."""
         self.workers.clear()
+        if self._nursery is not None:
+            self._nursery.close()
         self.broker.kill()
 
     def start(
@@ -97,14 +99,11 @@ class Cell:
             module = ["tests.crash.faulty_worker", job, fault.text()]
         elif longest_chunk is not None:
             module = ["tests.crash.faulty_worker", job, f"chunk:{longest_chunk}"]
-        with (self.folder / f"{job}-{index}-{self._spawned:04}.log").open("wb") as log:
-            self.workers[job, index] = subprocess.Popen(
-                [sys.executable, "-m", *module],
-                env=self.environment(index) | environment,
-                stdout=log,
-                stderr=log,
-                cwd=ROOT,
-            )
+        if self._nursery is None:
+            raise ValueError("the cell is not open")
+        log = self.folder / f"{job}-{index}-{self._spawned:04}.log"
+        log.touch()
+        self.workers[job, index] = self._nursery.start(module, self.environment(index) | environment, log)
 
     def environment(self, index: int) -> dict[str, str]:
         """Give a process's environment; the settings of whoever runs the trials stay outside."""
@@ -127,8 +126,11 @@ class Cell:
         return newest.read_text(encoding="utf-8", errors="replace")
 
     def state_of(self, job: str, index: int) -> str:
-        """Give the kernel's letter for the process: T is stopped."""
-        text = Path(f"/proc/{self.workers[job, index].pid}/stat").read_text(encoding="ascii")
+        """Give the kernel's letter for the process: T is stopped; "" where there is none any more."""
+        try:
+            text = Path(f"/proc/{self.workers[job, index].pid}/stat").read_text(encoding="ascii")
+        except OSError:
+            return ""
         return text.rpartition(")")[2].split()[0]
 
     def wait(self, condition: Callable[[], bool], seconds: float, what: str) -> bool:

@@ -132,6 +132,19 @@ def test_an_account_finding_joins_the_campaign_that_names_the_account_else_it_is
     assert account.title.startswith("One account stands out")
 
 
+def test_an_account_finding_within_a_group_of_probes_does_not_speak_for_it() -> None:
+    def probe(account: int) -> Finding:
+        one = finding(900, [account], family="", score=20.0)
+        return msgspec.structs.replace(
+            one, finding_id=f"probe-{account}", lane="probe", detector="bias_probe", threshold=20.0
+        )
+
+    alerts = play([probe(1), probe(2), finding(1, [1], family="", hop=BASE + 1, score=9.0)])
+    (incident,) = last(alerts).values()
+    assert named(incident) == {1, 2}
+    assert incident.title.startswith("2 customers with the same settings read log probabilities")
+
+
 def test_entitlements_always_win() -> None:
     def licence(subject: int, until: int = 2**52) -> Entitlement:
         return Entitlement(
