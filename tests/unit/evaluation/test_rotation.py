@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from detection.outcomes import Alert
     from schemas.request_event import RequestEvent
 
+pytestmark = pytest.mark.timeout(900)  # Seven simulated days; half a minute where nobody else works.
 OLD, NEW = b"k" * 32, b"n" * 32
 
 
