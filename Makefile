@@ -7,11 +7,7 @@ STAMP := .venv/.complete
 # A lock names hashes and never a host to fetch from.
 COMPILE := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --quiet
 
-<<<<<<< HEAD
-.PHONY: help setup run test unit crash equal soak test-gateways load-gateways nightly-formats bench bench-detectors bench-sketches check format lock reset contracts docs secrets clean
-=======
-.PHONY: help setup run test unit crash equal soak test-gateways load-gateways nightly-formats bench bench-detectors check format lock reset contracts docs secrets clean test-lifecycle
->>>>>>> main
+.PHONY: help setup run test unit crash equal soak test-gateways load-gateways nightly-formats bench bench-detectors bench-sketches check format lock reset contracts docs secrets clean test-lifecycle
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  \033[36m%-16s\033[0m %s\n", $$1, $$2}'
