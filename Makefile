@@ -7,7 +7,7 @@ STAMP := .venv/.complete
 # A lock names hashes and never a host to fetch from.
 COMPILE := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --quiet
 
-.PHONY: help setup run test unit crash equal soak test-gateways load-gateways nightly-formats bench bench-detectors bench-sketches check format lock reset contracts docs secrets clean test-lifecycle
+.PHONY: help setup run test test-browser unit crash equal soak test-gateways load-gateways nightly-formats bench bench-detectors bench-sketches bench-console check format vendor lock reset contracts docs secrets clean test-lifecycle test-decisions
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  \033[36m%-16s\033[0m %s\n", $$1, $$2}'
@@ -28,6 +28,13 @@ run: setup ## Start Kafka, Postgres, the jobs, the console and live sample traff
 test: setup ## Run every test, on a real Kafka and a real Postgres.
 	$(BIN)/pytest
 
+test-browser: setup ## Drive the console with a real browser on the real stack; screenshots go to docs/screenshots.
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq chromium; } || { echo "a Chromium is needed: apt-get install chromium"; exit 2; }
+	$(BIN)/pytest -p no:randomly --timeout 900 tests/browser/journeys.py tests/browser/pages.py
+
+bench-console: setup ## Measure the console's queue with 100,000 alerts: times, query plans, page weight, vitals.
+	$(BIN)/python tests/benchmarks/console_queue.py
+
 unit: setup ## Run the fast tests only: no broker, no database.
 	$(BIN)/pytest -m "not integration and not acceptance"
 
@@ -40,6 +47,11 @@ equal: setup ## Hold live against backtest against oracle, for five cuttings of 
 soak: setup ## Run the whole product at half of its load for MINUTES (30), and see whether anything grows.
 	$(BIN)/python -m tests.crash.soak --minutes $(or $(MINUTES),30)
 
+test-decisions: setup ## Decisions: alert to first refused request, forged records, webhooks, examples, cost of a look-up.
+	$(BIN)/pytest -p no:randomly -s tests/integration/test_decision_latency.py
+	$(BIN)/pytest -p no:randomly tests/unit/gateway/enforcement tests/unit/test_signatures.py tests/unit/subscribers tests/integration/database/test_decisions.py tests/integration/database/test_webhooks.py tests/integration/database/test_metering.py tests/integration/test_examples.py
+	$(BIN)/python -m tests.benchmarks.enforcement
+
 test-lifecycle: setup ## Walk the life cycle of alerts for 10,000 random steps on a real Postgres.
 	STILLWATCH_MACHINE_STEPS=10000 $(BIN)/pytest -q tests/integration/database/test_lifecycle_machine.py
 
@@ -51,6 +63,7 @@ test-gateways: setup .venv-litellm/.complete ## Gateways: real LiteLLM proxy, lo
 	$(ALONE) $(BIN)/pytest -p no:randomly -s tests/gateways/asgi_load.py
 	$(BIN)/python tests/benchmarks/gateway_cost.py
 	$(BIN)/pytest tests/unit/gateway tests/contracts/test_gateway_privacy.py tests/unit/evaluation/test_rotation.py --cov=services.gateway.formats --cov-branch --cov-fail-under=100
+	$(MAKE) test-decisions
 
 load-gateways: setup ## The load test with Kafka away for 60 seconds.
 	STILLWATCH_OUTAGE_SECONDS=60 $(ALONE) $(BIN)/pytest -p no:randomly -s tests/gateways/asgi_load.py
@@ -82,6 +95,9 @@ check: setup ## Lint, format, types, import contracts, dependencies.
 format: setup ## Mend what can be mended by a tool.
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
+
+vendor: setup ## Fetch the console's libraries anew from npm, at their pinned versions.
+	$(BIN)/python -m services.console.vendor
 
 lock: setup ## Resolve requirements.lock, and the image's share of it, anew from pyproject.toml.
 	$(BIN)/uv pip compile pyproject.toml --extra server --extra embedded --extra dev $(COMPILE) -o requirements.lock

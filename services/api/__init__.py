@@ -1,1 +1,1 @@
-"""The HTTP API and its plain pages: a guard before every route, alerts to read and act on, users, keys, the audit."""
+"""The HTTP API: a guard before every route, alerts to read and to act on, users, keys, the audit."""

@@ -1,4 +1,4 @@
-"""``python -m services.api``: the API and the page, until SIGTERM."""
+"""``python -m services.api``: the API alone, until SIGTERM. ``services.console`` serves it with its pages."""
 
 from __future__ import annotations
 
@@ -23,6 +23,11 @@ from services.telemetry.logs import configure_logs, get_logger
 from services.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from fastapi import APIRouter, FastAPI
+
+    from services.identity.rules import Rule
     from services.settings import Settings
 
 PROCESS = "api"
@@ -31,7 +36,20 @@ LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 def main() -> None:
-    """Serve; returns when it was asked to stop and the open requests are answered."""
+    """Serve the API alone."""
+    serve()
+
+
+def serve(
+    *,
+    pages_routers: Sequence[APIRouter] = (),
+    pages_rules: Mapping[str, Rule] | None = None,
+    prepare: Callable[[FastAPI, ApiContext, Settings], None] | None = None,
+) -> None:
+    """Serve; returns when it was asked to stop and the open requests are answered.
+
+    ``prepare`` gives pages what they find on the application.
+    """
     settings = bootstrap.load_settings()
     configure_logs(PROCESS, settings.log_level, settings.log_format)
     engine = create_engine(bootstrap.database_url(settings), process=PROCESS, pool_size=10)
@@ -53,7 +71,9 @@ def main() -> None:
         # Behind a proxy the Host header is the proxy's business.
         allowed_hosts=LOOPBACK_NAMES if settings.api_host in LOOPBACK else None,
     )
-    app = create_app(context, bootstrap.product_version())
+    app = create_app(context, bootstrap.product_version(), pages_routers=pages_routers, pages_rules=pages_rules or {})
+    if prepare is not None:
+        prepare(app, context, settings)
     listener = _listen(settings)
     health = HealthServer(metrics, checks, settings.metrics_host, settings.metrics_port).start()
     get_logger().info(

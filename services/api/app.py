@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from fastapi import Depends, FastAPI
 from starlette.responses import RedirectResponse
-from starlette.staticfiles import StaticFiles
 
-from services.api import (
-    acting,
-    administering,
-    deciding,
-    dossier,
-    health,
-    lifecycle,
-    pages,
-    reading,
-    reviewing,
-    signing_in,
-)
+from services.api import acting, administering, deciding, dossier, health, lifecycle, reading, reviewing, signing_in
 from services.api.guard import GuardMiddleware, require_same_rule, routes_of
 from services.api.middleware import EdgeMiddleware
 from services.api.problems import Problem, add_handlers
-from services.api.rules import PAGES, RULES
+from services.api.rules import RULES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -50,12 +38,12 @@ def create_app(
     context: ApiContext,
     version: str,
     *,
-    pages_routers: Sequence[APIRouter] = (pages.router,),
-    pages_rules: Mapping[str, Rule] = PAGES,
+    pages_routers: Sequence[APIRouter] = (),
+    pages_rules: Mapping[str, Rule] = MappingProxyType({}),
 ) -> FastAPI:
     """Build the application around its context; nothing is opened here. Raises UnruledRouteError.
 
-    ``pages_routers`` and ``pages_rules`` are the pages for people; without others, the plain ones of this room.
+    ``pages_routers`` and ``pages_rules`` are the pages for people; they live in a room above this one.
     """
     app = FastAPI(
         title="Stillwatch",
@@ -82,7 +70,6 @@ def create_app(
         *pages_routers,
     ):
         app.include_router(router)
-    app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")
     app.add_api_route("/docs.json", lambda: RedirectResponse("/openapi.json"), include_in_schema=False)
     rules = {**RULES, **pages_rules}
     if differing := set(routes_of(app)) ^ set(rules):

@@ -28,6 +28,8 @@ from services.adapters.postgres.lifecycle.bulk import MovedOnError, TooManyError
 from services.adapters.postgres.lifecycle.reviews import NotForYouError, ReviewedAlreadyError, UnknownReviewError
 from services.adapters.postgres.lifecycle.standing import HeldError, NotPossibleError
 from services.adapters.postgres.lifecycle.undo import NotYoursError, SupersededError, UnknownActError
+from services.adapters.postgres.proposals import SamePersonError, UnknownProposalError
+from services.adapters.postgres.trials import OwnCandidateError, UnknownTrialError
 from services.dossiers.sealing import RefusedDossierError
 from services.errors import StillwatchError
 from services.identity.keys import BadKeyError, UnknownKeyError
@@ -67,6 +69,10 @@ STATUS: Final[dict[type[StillwatchError], HTTPStatus]] = {
     KeyReusedError: HTTPStatus.UNPROCESSABLE_ENTITY,
     EntitledAlreadyError: HTTPStatus.CONFLICT,
     PeriodError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    UnknownProposalError: HTTPStatus.NOT_FOUND,
+    SamePersonError: HTTPStatus.FORBIDDEN,
+    UnknownTrialError: HTTPStatus.NOT_FOUND,
+    OwnCandidateError: HTTPStatus.FORBIDDEN,
     UnknownUserError: HTTPStatus.NOT_FOUND,
     NameTakenError: HTTPStatus.CONFLICT,
     LastAdminError: HTTPStatus.CONFLICT,

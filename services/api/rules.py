@@ -15,7 +15,6 @@ RULES: Final[dict[str, Rule]] = {
     "GET /openapi.json": PUBLIC,
     "HEAD /openapi.json": PUBLIC,
     "GET /docs.json": PUBLIC,
-    "GET /static/{path:path}": PUBLIC,
     "GET /signin": PUBLIC,
     "POST /signin": PUBLIC,
     "GET /signin/oidc": PUBLIC,
@@ -65,8 +64,4 @@ RULES: Final[dict[str, Rule]] = {
     "POST /v1/keys/{key_id}/revoke": may("keys.manage"),
     "GET /v1/audit": may("audit.read"),
     "GET /v1/audit/verification": may("audit.read"),
-}
-PAGES: Final[dict[str, Rule]] = {
-    "GET /": READ,
-    "GET /alerts/{alert_id}": READ,
 }

@@ -55,7 +55,7 @@ WORKERS: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
     ("subscribers", ("-m", "services.subscribers"), (TOPICS, MIGRATE)),
     ("alert-sink", ("-m", "services.alert_sink"), (TOPICS, MIGRATE)),
     ("relay", ("-m", "services.alert_sink.relay"), (TOPICS, MIGRATE)),
-    (API, ("-m", "services.api"), (TOPICS, MIGRATE)),
+    (API, ("-m", "services.console"), (TOPICS, MIGRATE)),
 )
 
 

@@ -16,6 +16,7 @@ LOG_EVENTS: Final[dict[str, str]] = {
     "checkpoint.again": "A transaction failed before its commit and is sent again, unchanged.",
     "checkpoint.done": "The unit of work of the engine's jobs: outputs, rows and offsets are committed.",
     "clocks.unknown": "The other workers' partition clocks could not be read; silent partitions wait.",
+    "console.csp_report": "A browser refused something on a page of ours; the content policy or the page is wrong.",
     "consumer.waits": "The client library speaks of its connection; it goes on by itself.",
     "database.retry": "A transient database error; the same work is tried again after a wait.",
     "entitlements.told": "Use or the end of entitlements became alerts of their own kind.",

@@ -71,6 +71,7 @@ METRICS: Final[tuple[Metric, ...]] = (
     Metric("stillwatch_decisions_total", "counter", ("action", "dry_run"), "Decisions published."),
     Metric("stillwatch_gateway_events_total", "counter", ("format",), "Requests published by a gateway."),
     Metric("stillwatch_gateway_rejects_total", "counter", ("format", "reason"), "Records that are no request."),
+    Metric("stillwatch_csp_reports_total", "counter", ("directive",), "Refusals by the content policy, as reported."),
     Metric("stillwatch_gateway_dropped_total", "counter", ("why",), "Requests that no event tells of; wanted: 0."),
     Metric(
         "stillwatch_gateway_failures_total", "counter", ("where",), "Failures of the watching; no response saw one."

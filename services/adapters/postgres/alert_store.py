@@ -8,6 +8,7 @@ row in the audit. Every revision's bytes are kept beside it.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
@@ -190,6 +191,9 @@ def _alert_values(tenant: str, incoming: Incoming, now: datetime) -> dict[str, A
     alert = incoming.alert
     payload = msgspec.to_builtins(alert)
     del payload["members"]
+    requests_of: Counter[str] = Counter()
+    for member in alert.members:
+        requests_of[member.customer] += member.requests
     return {
         "tenant": tenant,
         "alert_id": alert.alert_id,
@@ -208,6 +212,8 @@ def _alert_values(tenant: str, incoming: Incoming, now: datetime) -> dict[str, A
         "requests": alert.requests,
         "member_count": len(alert.members),
         "config_version": alert.config_version,
+        # Of customers with as many requests, the same one every time.
+        "organisation": max(sorted(requests_of), key=requests_of.__getitem__, default=""),
         "record": incoming.record,
         "payload": payload,
         "detector": detector_of(alert),

@@ -39,22 +39,25 @@ class Page(NamedTuple, Generic[Row]):
 
 
 class Order(NamedTuple):
-    """How a list is sorted: by a column of moments or numbers, largest first, then by an id that parts equal rows."""
+    """How a list is sorted: by a column of moments or numbers, then by an id that parts equal rows; largest first."""
 
     model: type[Base]
     by: str
     then: str
+    ascending: bool = False
 
 
 def read_page(session: Session, rows: Select[Row], order: Order, *, limit: int, cursor: str | None) -> Page[Row]:
     """Give the page after ``cursor``, at most ``MAXIMUM_PAGE`` rows; raises CursorError."""
     limit = min(limit, MAXIMUM_PAGE)
     by, then = getattr(order.model, order.by), getattr(order.model, order.then)
-    statement = rows.order_by(by.desc(), then.desc()).limit(limit + 1)
+    sorted_by = (by, then) if order.ascending else (by.desc(), then.desc())
+    statement = rows.order_by(*sorted_by).limit(limit + 1)
     if cursor is not None:
         number, row_id = decode_cursor(cursor)
         key = _moment(number) if by.type.python_type is datetime else number
-        statement = statement.where(tuple_(by, then) < tuple_(key, row_id))
+        here, there = tuple_(by, then), tuple_(key, row_id)
+        statement = statement.where(here > there if order.ascending else here < there)
     found: Sequence[Row] = session.scalars(statement).all()
     if len(found) <= limit:
         return Page(found, None)

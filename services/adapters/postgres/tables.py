@@ -36,6 +36,7 @@ NAMING: dict[str, str] = {
 }
 STATES = ("open", "claimed", "labelled", "snoozed", "closed", "reopened")
 _OPEN = "state IN ('open', 'claimed')"
+FACETED = ("tenant", "state", "severity", "kind", "lane", "subject_kind", "detector", "family", "assignee")
 _QUEUE = "state IN ('open', 'claimed', 'reopened')"
 
 
@@ -68,6 +69,9 @@ class AlertRow(Base):
         Index(None, "tenant", "event_time", "alert_id"),
         Index(None, "tenant", "subject"),
         Index("ix_alerts_queue", "tenant", "event_time", "alert_id", postgresql_where=text(_OPEN)),
+        Index("ix_alerts_every_priority", "tenant", "priority", "alert_id"),
+        Index("ix_alerts_facets", *FACETED),
+        Index("ix_alerts_organisation", "tenant", "organisation", "priority", "alert_id"),
         Index("ix_alerts_priority", "tenant", "priority", "alert_id", postgresql_where=text(_QUEUE)),
         Index("ix_alerts_due", "tenant", "lease_until", postgresql_where=text("state = 'claimed'")),
         Index("ix_alerts_waking", "tenant", "snoozed_until", postgresql_where=text("state = 'snoozed'")),
@@ -92,13 +96,12 @@ class AlertRow(Base):
     requests: Mapped[int]
     member_count: Mapped[int]
     config_version: Mapped[str]
+    organisation: Mapped[str] = mapped_column(server_default=text("''"))  # The one with most requests.
     record: Mapped[bytes]
     payload: Mapped[dict[str, Any]]
-    # Of the strongest finding; for facets, and for the scope of a snooze.
-    detector: Mapped[str] = mapped_column(server_default=text("''"))
+    detector: Mapped[str] = mapped_column(server_default=text("''"))  # Of the strongest finding, as the family.
     family: Mapped[str] = mapped_column(server_default=text("''"))
-    # Severity as 1..4 times confidence: what "next" takes first.
-    priority: Mapped[float] = mapped_column(server_default=text("0"))
+    priority: Mapped[float] = mapped_column(server_default=text("0"))  # Severity as 1..4 times confidence.
     # What people did. The sink leaves these alone, except that new evidence may reopen.
     assignee: Mapped[str | None]
     lease_until: Mapped[datetime | None]

@@ -46,4 +46,4 @@ def headers_of(token: str) -> dict[str, str]:
 
 def client_of(url: str, token: str) -> httpx.Client:
     """Open a client that is signed in."""
-    return httpx.Client(base_url=url, headers=headers_of(token))
+    return httpx.Client(base_url=url, headers=headers_of(token), timeout=60)

@@ -70,13 +70,18 @@ def start(session: Session, by: By, wanted: AlertFilter, act: Act, expected: int
         raise TooManyError(f"{found.count} alerts match")
     if found.count != expected:
         raise MovedOnError(f"{found.count} alerts match now")
+    return begin(session, by, act, found.count), found.alert_ids
+
+
+def begin(session: Session, by: By, act: Act, total: int) -> BulkRow:
+    """Open a bulk act on so many alerts in the open transaction."""
     row = BulkRow(
         tenant=by.tenant,
         bulk_id=uuid.uuid4().hex,
         actor=by.actor,
         at=by.now,
         kind=act.act,
-        total=found.count,
+        total=total,
         done=0,
         failures={},
     )
@@ -89,9 +94,9 @@ def start(session: Session, by: By, wanted: AlertFilter, act: Act, expected: int
         actor=by.actor,
         action="bulk.started",
         subject=f"bulk/{row.bulk_id}",
-        after={"kind": act.act, "total": found.count},
+        after={"kind": act.act, "total": total},
     )
-    return row, found.alert_ids
+    return row
 
 
 def run(engine: Engine, by: By, bulk_id: str, alert_ids: Sequence[str], act: Act) -> BulkRow:

@@ -1,0 +1,83 @@
+"""Alerts on the real topic, so that a queue of some length comes the way that every alert comes."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+
+from confluent_kafka import Producer
+
+from detection.outcomes import Alert, Evidence, FindingReference, Member
+from schemas.alert import encode_alert
+from schemas.topics import ALERTS
+
+KINDS = (
+    ("pool", "campaign", "prefix_16", "directional-tail", "act like one operator: hardly anyone repeats a prompt"),
+    ("pool", "campaign", "payment", "directional-tail", "act like one operator: they share the traffic evenly"),
+    ("account", "account", "", "account-tail", "One account stands out after 320 requests: its answers are long"),
+)
+SEVERITIES = ("low", "medium", "high", "critical")
+
+
+def make(number: int, now: datetime, *, members: int = 6) -> Alert:
+    """Raise an alert as the incidents job would, an hour older for each number."""
+    lane, subject_kind, family, detector, words = KINDS[number % len(KINDS)]
+    size = members if subject_kind == "campaign" else 1
+    event_time = f"{now - timedelta(hours=number % 90):%Y-%m-%dT%H:%M:%SZ}"
+    title = words if size == 1 else f"{size} customers with the same first 16 words {words}"
+    subject = f"{0xC000 + number:016x}"
+    return Alert(
+        alert_id=f"{0xA000 + number:016x}",
+        revision=1,
+        kind="alert",
+        lane=lane,
+        subject_kind=subject_kind,
+        subject=subject,
+        event_time=event_time,
+        updated_time=event_time,
+        score=round(3.1 + number % 7 / 3, 4),
+        severity=SEVERITIES[number % 4],
+        confidence=round(0.5 + number % 10 / 25, 4),
+        title=title,
+        requests=200 + 37 * number,
+        contributions=[
+            Evidence(feature="cue_reasoning", actual=0.96, expected=0.02, weight=0.9),
+            Evidence(feature="evenness", actual=0.81, expected=0.5, weight=0.7),
+            Evidence(feature="own_prefix", actual=0.01, expected=0.6, weight=0.5 + number % 3 / 10),
+        ],
+        members=[
+            Member(
+                account=subject if size == 1 else f"{0xE00000 + 16 * number + place:016x}",
+                customer=f"{0xD000 + number // 4:016x}",
+                requests=30 + place,
+                strength=round(0.95 - place / 20, 4),
+                since=event_time,
+            )
+            for place in range(size)
+        ],
+        findings=[
+            FindingReference(
+                finding_id=f"{0xF00000 + 8 * number + hop:016x}",
+                lane=lane,
+                detector=detector,
+                family=family,
+                subject=f"{0xB000 + number:016x}",
+                hop=int((now - timedelta(hours=number % 90)).timestamp() * 1000) // 900_000 - hop,
+                score=round(3.0 + hop / 5, 4),
+                customers=size,
+                requests=200,
+            )
+            for hop in range(4)
+        ],
+        config_version="2026.11.1",
+    )
+
+
+def send_alerts(servers: str, *, count: int) -> None:
+    """Put alerts on the topic, as many as asked."""
+    producer = Producer({"bootstrap.servers": servers, "partitioner": "murmur2_random"})
+    now = datetime.fromtimestamp(time.time(), UTC)  # noqa: TID251 - the stack that reads them has the real clock
+    for number in range(count):
+        alert = make(number, now)
+        producer.produce(ALERTS.name, key=alert.alert_id.encode(), value=encode_alert(alert))
+    producer.flush(60)
