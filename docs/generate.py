@@ -16,6 +16,8 @@ from detection.features.catalogue import ACCOUNT_FEATURES
 from detection.features.pools import CATALOGUE
 from schemas.records import RECORDS
 from schemas.topics import TOPICS
+from services.evaluation import page as evaluation
+from services.evaluation import pictures as evaluation_pictures
 from services.gateway.configuration import GATEWAY_SETTINGS
 from services.settings import Settings
 from services.telemetry.log_events import LOG_EVENTS
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
 PAGES: Final = Path(__file__).parent
+EVALUATION: Final = PAGES / "evaluation.json"
 _SLOT: Final = re.compile(r"(<!-- table: (?P<name>[a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _HOUR: Final = 3_600_000
 
@@ -100,6 +103,39 @@ def _families() -> str:
     return _table(("number", "family", "members share", "reference group"), rows)
 
 
+def _evaluation(kind: str) -> Callable[[], str]:
+    def table() -> str:
+        if not EVALUATION.is_file():
+            return _table(("result",), [("none is committed yet",)])
+        result = evaluation.read_result(EVALUATION)
+        heads: dict[str, tuple[Sequence[str], Iterable[Sequence[str]]]] = {
+            "run": (("what", "value"), evaluation.run_rows(result)),
+            "figures": (evaluation.figure_head(result), evaluation.figure_rows(result)),
+            "recipes": (
+                ("recipe", "found", "asked", "named", "hours", "requests", "share after", "precision"),
+                evaluation.recipe_rows(result),
+            ),
+            "crowds": (("honest crowd", "customers", "accused", "asked"), evaluation.crowd_rows(result)),
+            "baselines": (
+                ("method", "attack accounts flagged", "honest accounts flagged"),
+                evaluation.baseline_rows(result),
+            ),
+        }
+        return _table(*heads[kind])
+
+    return table
+
+
+def _pictures() -> str:
+    if not EVALUATION.is_file():
+        return "No result is committed yet, so there is nothing to draw.\n"
+    return "".join(f"![{name.partition('.')[0]}]({name})\n" for name in PICTURES)
+
+
+PICTURES: Final = {
+    "evaluation-recipes.svg": evaluation_pictures.recipes_picture,
+    "evaluation-crowds.svg": evaluation_pictures.crowds_picture,
+}
 TABLES: Final[dict[str, Callable[[], str]]] = {
     "settings": _settings,
     "gateway-settings": _gateway_settings,
@@ -110,6 +146,13 @@ TABLES: Final[dict[str, Callable[[], str]]] = {
     "account-features": _account_features,
     "pool-features": _pool_features,
     "families": _families,
+    "evaluation-run": _evaluation("run"),
+    "evaluation-pictures": _pictures,
+    "evaluation-figures": _evaluation("figures"),
+    "evaluation-recipes": _evaluation("recipes"),
+    "evaluation-crowds": _evaluation("crowds"),
+    "evaluation-baselines": _evaluation("baselines"),
+    "evaluation-poisoning": _evaluation("poisoning"),
 }
 
 
@@ -119,7 +162,11 @@ def render(page: str) -> str:
 
 
 def main() -> int:
-    """Rewrite every page that has tables; tell which changed."""
+    """Rewrite every page that has tables, and the pictures; tell which pages changed."""
+    if EVALUATION.is_file():
+        result = evaluation.read_result(EVALUATION)
+        for name, draw in PICTURES.items():
+            (PAGES / name).write_text(draw(result), encoding="utf-8")
     for path in sorted(PAGES.rglob("*.md")):
         before = path.read_text(encoding="utf-8")
         after = render(before)

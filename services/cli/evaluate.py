@@ -15,7 +15,10 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from schemas.alert import decode_alert
 from services import bootstrap
 from services.errors import ConfigurationError
-from services.evaluation.prequential import TUNING_SEEDS, Evaluator, Plan, Result, fresh_seeds
+from services.evaluation.pictures import crowds_picture, recipes_picture
+from services.evaluation.plan import Plan
+from services.evaluation.poisoning import Poisoning, PoisoningRow
+from services.evaluation.prequential import NO_RECIPES, TUNING_SEEDS, Evaluator, Result, fresh_seeds
 from services.evaluation.report import tell_evaluation, tell_result
 from services.evaluation.truth import evaluate as compare
 from services.evaluation.truth import read_truth
@@ -56,7 +59,12 @@ def evaluate(
     ] = "shipped",
     configuration: Annotated[bool, typer.Option("--blind/--no-blind", help="Also without configuration keys.")] = True,
     ablation: Annotated[bool, typer.Option("--ablation", help="Also without each lane.")] = False,
+    baselines: Annotated[bool, typer.Option("--baselines", help="Also what per-account methods would find.")] = False,
+    poisoning: Annotated[
+        str, typer.Option("--poisoning", help="Attackers' shares of the lead days' requests, e.g. 0,0.2,0.5,0.8.")
+    ] = "",
     out: Annotated[Path | None, typer.Option("--out", help="Write the result here, as JSON.")] = None,
+    pictures: Annotated[Path | None, typer.Option("--pictures", help="Draw the result into this folder.")] = None,
     cache: Annotated[
         Path | None, typer.Option("--cache", help="Keep sketched worlds here. [default: under the base directory]")
     ] = None,
@@ -86,7 +94,7 @@ def evaluate(
     plan = Plan(
         seeds=chosen,
         recipes=_names(recipes),
-        family="none" if recipes == "none" else "tuning" if tuning else "all",
+        family=NO_RECIPES if recipes == NO_RECIPES else "tuning" if tuning else "all",
         honest=honest,
         days=days,
         lead_days=lead_days,
@@ -97,12 +105,20 @@ def evaluate(
         partitions=partitions,
         without_configuration=configuration,
         ablation=ablation,
+        baselines=baselines,
         shared=str(shared) if shared.is_dir() else "",
         cache=cache or settings.base_dir / _WORLDS,
     )
     result = _run(plan, quiet=as_json)
+    if poisoning:
+        shares = tuple(float(part) for part in _names(poisoning))
+        result = msgspec.structs.replace(result, poisoning=_poison(plan, shares))
     if out is not None:
         out.write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n")
+    if pictures is not None:
+        pictures.mkdir(parents=True, exist_ok=True)
+        (pictures / "evaluation-recipes.svg").write_text(recipes_picture(result), encoding="utf-8")
+        (pictures / "evaluation-crowds.svg").write_text(crowds_picture(result), encoding="utf-8")
     if as_json:
         typer.echo(msgspec.json.encode(result).decode())
     else:
@@ -112,7 +128,7 @@ def evaluate(
 def _run(plan: Plan, *, quiet: bool) -> Result:
     settings = bootstrap.load_settings()
     config = bootstrap.load_detection_config(settings)
-    references = bootstrap.load_references(settings) if plan.references == "shipped" else None
+    references = bootstrap.load_references(settings)
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     shown = not quiet and sys.stderr.isatty()
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=not shown) as progress:
@@ -122,6 +138,16 @@ def _run(plan: Plan, *, quiet: bool) -> Result:
             progress.update(task, description=line)
 
         return Evaluator(plan, config, references, tell).run()
+
+
+def _poison(plan: Plan, shares: tuple[float, ...]) -> list[PoisoningRow]:
+    settings = bootstrap.load_settings()
+    used = bootstrap.load_references(settings)
+    if used is None:
+        raise ConfigurationError("poisoning is judged beside references in use", "Set STILLWATCH_REFERENCES.")
+    if not plan.lead_days or any(not 0 <= share < 1 for share in shares):
+        raise ConfigurationError("poisoning wants lead days, and shares from 0 to below 1", "See `evaluate --help`.")
+    return Poisoning(plan, bootstrap.load_detection_config(settings), used, lambda _: None).run(shares)
 
 
 def _seeds(named: str, count: int, *, tuning: bool) -> tuple[int, ...]:

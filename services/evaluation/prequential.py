@@ -6,7 +6,6 @@ Seeds below 1,000 are for tuning. A result that used one says so; a figure worth
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -14,19 +13,21 @@ import msgspec
 
 from services.evaluation import sketched
 from services.evaluation.ablations import ablations
+from services.evaluation.baselines import BaselineResult, run_baselines
 from services.evaluation.judging import Judged, judge
+from services.evaluation.poisoning import PoisoningRow
 from services.evaluation.summary import CrowdSummary, RecipeSummary, Summary, by_crowd, by_recipe, summarise
 from services.evaluation.trial import detect, learn, without_configuration
 from services.simulator.world.actors import DAY_MS
-from services.simulator.world.build import ALL_CROWDS, World, WorldOptions, choose_recipes, deal
+from services.simulator.world.build import World, WorldOptions, choose_recipes, deal
 from services.simulator.world.harvests import RECIPES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from detection.config import DetectionConfig
     from detection.detectors.reference import References
+    from services.evaluation.plan import Plan, Tell
     from services.evaluation.sketched import Sketched
     from services.simulator.world.actors import Block
     from services.simulator.world.harvests import Recipe
@@ -34,29 +35,8 @@ if TYPE_CHECKING:
 TUNING_SEEDS: Final = range(1, 1000)
 FRESH_SEED: Final = 5001
 MAIN: Final = "all"
+NO_RECIPES: Final = "none"
 WITHOUT_CONFIGURATION: Final = "without configuration keys"
-Tell = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """What to evaluate. ``references`` is ``shipped`` (the set in use) or ``lead`` (learnt in the lead days)."""
-
-    seeds: tuple[int, ...]
-    recipes: tuple[str, ...] = ()
-    family: str = "all"
-    honest: int = 1200
-    days: int = 10
-    lead_days: int = 7
-    crowds: tuple[str, ...] = ALL_CROWDS
-    prevalence: float = 0.05
-    lower_prevalences: tuple[float, ...] = ()
-    references: str = "shipped"
-    partitions: int = 8
-    without_configuration: bool = True
-    ablation: bool = False
-    shared: str = ""
-    cache: Path | None = field(default=None, compare=False)
 
 
 class VariantResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,6 +67,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     detector_cpu_seconds: float
     requests_per_cpu_second: float
     variants: list[VariantResult]
+    baselines: list[BaselineResult] = []  # One row for each method and run.
+    poisoning: list[PoisoningRow] = []
 
     def variant(self, name: str) -> VariantResult | None:
         """Give one variant by its name."""
@@ -105,10 +87,11 @@ class Evaluator:
 
     plan: Plan
     config: DetectionConfig
-    references: References | None  # None where every world learns its own.
+    references: References | None  # In use; None where every world learns its own, attackers and all.
     tell: Tell
     _clock: _Clock = field(default_factory=_Clock)
     _runs: dict[str, list[Judged]] = field(default_factory=dict)
+    _baselines: list[BaselineResult] = field(default_factory=list)
     _sources: set[str] = field(default_factory=set)
 
     def run(self) -> Result:
@@ -136,14 +119,21 @@ class Evaluator:
             days=plan.days,
             lead_days=plan.lead_days,
             prevalence=plan.prevalence,
-            references=self.references.version if self.references is not None else plan.references,
+            references=self._told_references(),
             config_version=self.config.version,
             sources=sorted(self._sources),
             requests=clock.requests,
             detector_cpu_seconds=round(clock.seconds, 2),
             requests_per_cpu_second=round(clock.requests / clock.seconds, 1) if clock.seconds else 0.0,
             variants=variants,
+            baselines=self._baselines,
         )
+
+    def _told_references(self) -> str:
+        if self.references is None:
+            return f"{self.plan.references}, everything taken"
+        shipped = self.plan.references == "shipped"
+        return self.references.version if shipped else f"{self.plan.references}, beside {self.references.version}"
 
     def _seed(self, seed: int) -> None:
         plan = self.plan
@@ -157,7 +147,7 @@ class Evaluator:
         )
         world = World(options)
         honest = self._sketch(world, world.honest)
-        recipes = choose_recipes(plan.recipes, plan.family)
+        recipes = choose_recipes(plan.recipes, plan.family) if plan.family != NO_RECIPES else []
         dealt = deal(recipes, len(honest.truth), plan.prevalence, seed) or [[]]
         for number, run in enumerate(dealt):
             whole = self._world(world, honest, run)
@@ -167,6 +157,9 @@ class Evaluator:
             if plan.without_configuration:
                 blind = without_configuration(whole)
                 self._judge(WITHOUT_CONFIGURATION, what, blind, options, self.config, references)
+            if plan.baselines:
+                self.tell(f"{what}: baselines")
+                self._baselines += run_baselines(whole, options.start_ms + options.lead_days * DAY_MS)
             if plan.ablation:
                 for name, config in ablations(self.config):
                     self._judge(name, what, whole, options, config, references)

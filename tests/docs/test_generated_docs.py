@@ -41,6 +41,15 @@ def test_every_table_that_is_made_is_shown(generate: ModuleType) -> None:
     assert shown == set(generate.TABLES)
 
 
+def test_every_picture_is_that_of_the_committed_result(generate: ModuleType) -> None:
+    if not generate.EVALUATION.is_file():
+        assert not [name for name in generate.PICTURES if (ROOT / "docs" / name).exists()], "a picture of no result"
+        return
+    result = generate.evaluation.read_result(generate.EVALUATION)
+    for name, draw in generate.PICTURES.items():
+        assert (ROOT / "docs" / name).read_text(encoding="utf-8") == draw(result), "run `make docs`"
+
+
 def test_a_drifted_table_is_seen(generate: ModuleType) -> None:
     page = "<!-- table: metrics -->\n| old |\n<!-- end -->\nafter\n"
     rendered = generate.render(page)

@@ -78,7 +78,8 @@ class World:
         for name, crowd, usual in CROWDS:
             if name in self.options.crowds:
                 block = self._block(name)
-                crowd(block, max(4, round(usual * self.options.honest / _USUAL)))
+                # A class does not shrink with the town: crowds go with the square root, down to eight.
+                crowd(block, max(min(usual, 8), round(usual * min(1.0, self.options.honest / _USUAL) ** 0.5)))
                 whole.actors += block.actors
         return whole
 
