@@ -38,7 +38,7 @@ def closed_loop(
     chart: Chart = None,
     as_json: Annotated[bool, typer.Option("--json", help="Write the figures as JSON.")] = False,
 ) -> None:
-    """Let attackers react to decisions, without Kafka: observe only, throttle only, and the full ladder, compared."""
+    """Let attackers react to decisions, and compare three ladders, without Kafka."""
     settings = bootstrap.load_settings()
     references = bootstrap.load_references(settings)
     if references is None:

@@ -63,7 +63,7 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     (
         "closed-loop",
         "services.cli.closed_loop",
-        "Let attackers react to decisions, without Kafka: observe only, throttle only, and the full ladder, compared.",
+        "Let attackers react to decisions, and compare three ladders, without Kafka.",
     ),
     (
         "decisions",

@@ -19,7 +19,9 @@ from schemas.topics import LABELS
 from services.adapters.clock import SystemClock
 from services.adapters.kafka.dead_letters import DeliveryError
 from services.adapters.postgres import outbox
-from services.adapters.postgres.labelling import KeyReusedError, LostRaceError, Wish, label_alert
+from services.adapters.postgres.labelling import Wish, label_alert
+from services.adapters.postgres.lifecycle.acts import LostRaceError
+from services.adapters.postgres.lifecycle.answered import KeyReusedError
 from services.adapters.postgres.tables import AlertRow, AuditRow, LabelRow, OutboxRow
 from services.alert_sink.relay import Relay, RelayOptions, WakeUp
 from services.telemetry.metrics import Metrics
