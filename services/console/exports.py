@@ -15,7 +15,7 @@ from services.adapters.postgres.tables import AlertRow, MemberRow
 from services.console.wording import VERDICTS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
     from sqlalchemy.orm import Session
 
@@ -49,8 +49,8 @@ _SEVERITY_IDS: Final = {"low": 2, "medium": 3, "high": 4, "critical": 5}
 _STATUS_IDS: Final = {"open": 1, "reopened": 1, "claimed": 2, "labelled": 4, "snoozed": 3, "closed": 4}
 
 
-def alert_rows(session: Session, tenant: str, wanted: QueueFilter) -> Iterator[dict[str, Any]]:
-    """Give each alert as a row of plain values, highest priority first."""
+def alert_rows(session: Session, tenant: str, wanted: QueueFilter) -> Generator[dict[str, Any]]:
+    """Give each alert as a row of plain values, highest priority first; close it before the session."""
     columns = [getattr(AlertRow, name) for name in COLUMNS]
     statement = (
         select(*columns)
@@ -58,15 +58,16 @@ def alert_rows(session: Session, tenant: str, wanted: QueueFilter) -> Iterator[d
         .order_by(AlertRow.priority.desc(), AlertRow.alert_id.desc())
         .execution_options(yield_per=_ROWS)
     )
-    for row in session.execute(statement):
-        yield {
-            name: format_moment(value) if name.endswith("_time") else value
-            for name, value in zip(COLUMNS, row, strict=True)
-        }
+    with session.execute(statement) as result:
+        for row in result:
+            yield {
+                name: format_moment(value) if name.endswith("_time") else value
+                for name, value in zip(COLUMNS, row, strict=True)
+            }
 
 
-def member_rows(session: Session, tenant: str, alert_id: str) -> Iterator[dict[str, Any]]:
-    """Give each account that an alert names, strongest lead first."""
+def member_rows(session: Session, tenant: str, alert_id: str) -> Generator[dict[str, Any]]:
+    """Give each account that an alert names, strongest lead first; close it before the session."""
     columns = [getattr(MemberRow, name) for name in MEMBER_COLUMNS]
     statement = (
         select(*columns)
@@ -74,8 +75,9 @@ def member_rows(session: Session, tenant: str, alert_id: str) -> Iterator[dict[s
         .order_by(MemberRow.strength.desc(), MemberRow.account)
         .execution_options(yield_per=_ROWS)
     )
-    for row in session.execute(statement):
-        yield dict(zip(MEMBER_COLUMNS, row, strict=True)) | {"since": format_moment(row.since)}
+    with session.execute(statement) as result:
+        for row in result:
+            yield dict(zip(MEMBER_COLUMNS, row, strict=True)) | {"since": format_moment(row.since)}
 
 
 def as_csv(rows: Iterator[dict[str, Any]], columns: tuple[str, ...]) -> Iterator[bytes]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import closing
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from fastapi import APIRouter, Query, Request
+from starlette.concurrency import iterate_in_threadpool
 from starlette.responses import HTMLResponse, StreamingResponse
 
 from services.adapters.postgres import queue
@@ -18,7 +21,7 @@ from services.console.state import state_of
 from services.console.viewer import viewer_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Generator
 
     from services.api.context import ApiContext
     from services.console.viewer import Viewer
@@ -53,16 +56,24 @@ def save_members(request: Request, context: Context, alert_id: RecordId) -> Stre
     return _download(_members(context, viewer_of(request), alert_id), "csv", f"stillwatch-{alert_id}-accounts.csv")
 
 
-def _download(rows: Iterator[bytes], form: Format, name: str, total: int | None = None) -> StreamingResponse:
+def _download(rows: Generator[bytes], form: Format, name: str, total: int | None = None) -> StreamingResponse:
     headers = {"Content-Disposition": f'attachment; filename="{name}"'}
     if total is not None:
         headers["X-Total-Rows"] = str(total)
-    return StreamingResponse(rows, media_type=MEDIA[form], headers=headers)
+    return StreamingResponse(_ending(rows), media_type=MEDIA[form], headers=headers)
 
 
-def _alerts(context: ApiContext, viewer: Viewer, query: QueueQuery, form: Format, version: str) -> Iterator[bytes]:
-    with context.transaction() as session:
-        rows = exports.alert_rows(session, viewer.tenant, query.wanted())
+async def _ending(rows: Generator[bytes]) -> AsyncIterator[bytes]:
+    """Give the rows, and end their transaction at once when the browser goes away in the middle."""
+    try:
+        async for part in iterate_in_threadpool(rows):
+            yield part
+    finally:
+        await asyncio.shield(asyncio.to_thread(rows.close))
+
+
+def _alerts(context: ApiContext, viewer: Viewer, query: QueueQuery, form: Format, version: str) -> Generator[bytes]:
+    with context.transaction() as session, closing(exports.alert_rows(session, viewer.tenant, query.wanted())) as rows:
         if form == "csv":
             yield from exports.as_csv(rows, exports.COLUMNS)
         elif form == "jsonl":
@@ -71,9 +82,9 @@ def _alerts(context: ApiContext, viewer: Viewer, query: QueueQuery, form: Format
             yield from exports.as_ocsf(rows, _verdicts(context, viewer), version)
 
 
-def _members(context: ApiContext, viewer: Viewer, alert_id: str) -> Iterator[bytes]:
-    with context.transaction() as session:
-        yield from exports.as_csv(exports.member_rows(session, viewer.tenant, alert_id), exports.MEMBER_COLUMNS)
+def _members(context: ApiContext, viewer: Viewer, alert_id: str) -> Generator[bytes]:
+    with context.transaction() as session, closing(exports.member_rows(session, viewer.tenant, alert_id)) as rows:
+        yield from exports.as_csv(rows, exports.MEMBER_COLUMNS)
 
 
 def _verdicts(context: ApiContext, viewer: Viewer) -> dict[str, str]:

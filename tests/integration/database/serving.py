@@ -37,7 +37,9 @@ def serving(app: FastAPI) -> Iterator[str]:
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     listener.listen()  # From here on a client waits for the server and is not refused.
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off"))
+    # A stream without an end is cut off after this long, as the product does it.
+    config = uvicorn.Config(app, log_config=None, lifespan="off", timeout_graceful_shutdown=2)
+    server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     try:
