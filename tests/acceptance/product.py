@@ -114,7 +114,7 @@ class Product:
                 found.add(int(entry.name))
         return found
 
-    def run(self, *arguments: str | Path, timeout: float = 280, code: int = 0) -> str:
+    def run(self, *arguments: str | Path, timeout: float = 900, code: int = 0) -> str:
         """Run a command of `stillwatch` to its end; gives its standard output."""
         done = subprocess.run(
             self._line(*arguments),
@@ -130,7 +130,7 @@ class Product:
         assert done.returncode == code, f"{arguments}: {done.stdout[-2000:]}\n{done.stderr[-4000:]}"
         return done.stdout
 
-    def json(self, *arguments: str | Path, timeout: float = 280) -> Any:
+    def json(self, *arguments: str | Path, timeout: float = 900) -> Any:
         """Run a command with `--json` and read its answer."""
         return json.loads(self.run(*arguments, "--json", timeout=timeout))
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import subprocess
     from collections.abc import Iterator
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.acceptance, pytest.mark.slow, pytest.mark.timeout(1800)]
 VICTIMS = ("accounts", "pools", "alert-sink", "kafka", "postgres")
 PROGRAMS = {"accounts": "stream_jobs.accounts", "pools": "stream_jobs.pools", "alert-sink": "services.alert_sink"}
 PROGRAMS |= {"kafka": "kafka.Kafka", "postgres": "postgres"}

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tests.acceptance.product import Product
 
 STRONG = 0.7  # The policy's least strength for a decision.
-pytestmark = [pytest.mark.acceptance, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.acceptance, pytest.mark.slow, pytest.mark.timeout(1800)]
 ACTOR, REASON = "ana@example.org", "Hundreds of fresh accounts that ask one after the other through one list."
 LEAD = "lee, lead"
 

@@ -12,7 +12,7 @@ from tests.acceptance.product import tell
 if TYPE_CHECKING:
     from tests.acceptance.conftest import Live
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.acceptance, pytest.mark.slow, pytest.mark.timeout(1800)]
 SHOWN = ("attack_accounts_named_share", "honest_accounts_named", "honest_named_by_recipe", "named_precision")
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.acceptance.conftest import Live
     from tests.acceptance.product import Product
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.acceptance, pytest.mark.slow, pytest.mark.timeout(1800)]
 LITELLM = SHARED / "gateways" / "litellm_proxy_callback.jsonl"
 needs_payloads = pytest.mark.skipif(
     not LITELLM.is_file(), reason="the recorded payloads are not beside the project; set STILLWATCH_SHARED_DATA"

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request
 from pydantic import TypeAdapter
 from starlette.responses import RedirectResponse, Response
 
+from services.adapters.postgres.alerts import find_alert
 from services.adapters.postgres.lifecycle import acts, claims, standing
 from services.adapters.postgres.lifecycle import undo as undoing
 from services.api.context import Context  # noqa: TC001 - FastAPI reads annotations at run time
@@ -65,6 +66,8 @@ async def act_on(request: Request, context: Context, alert_id: RecordId) -> Resp
     page = f"/alerts/{alert_id}"
     now = context.now()
     version = str(form.get("version", ""))
+    with context.transaction() as session:
+        find_alert(session, viewer.tenant, alert_id)  # What is not there answers 404, whatever the form holds.
     try:
         act = act_of(form, now)
         expected = frozenset({int(version)})

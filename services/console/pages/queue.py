@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from starlette.responses import HTMLResponse
 
 from services.adapters.postgres import queue
-from services.adapters.postgres.alerts import list_members
+from services.adapters.postgres.alerts import find_alert, list_members
 from services.adapters.postgres.cursors import CursorError
 from services.api.context import Context  # noqa: TC001 - FastAPI reads annotations at run time
 from services.api.models import Identifier, RecordId
@@ -168,8 +168,10 @@ def show_organisations(request: Request, context: Context, query: Annotated[Queu
 @router.get("/queue/{alert_id}/members", response_model=None)
 def show_members(request: Request, context: Context, alert_id: RecordId) -> HTMLResponse:
     """Give the strongest members of a campaign, below its row."""
+    tenant = viewer_of(request).tenant
     with context.transaction() as session:
-        page = list_members(session, viewer_of(request).tenant, alert_id, limit=MEMBERS_SHOWN)
+        find_alert(session, tenant, alert_id)  # An alert of somebody else's is not there, and says so.
+        page = list_members(session, tenant, alert_id, limit=MEMBERS_SHOWN)
     return render(
         request, "queue_members.html", members=page.rows, alert_id=alert_id, more=page.next_cursor is not None
     )
