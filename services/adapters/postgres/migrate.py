@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -12,7 +13,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import text
 
-from services.adapters.clock import utc_now
+from services.adapters.clock import SystemClock, utc_now
 from services.adapters.postgres.partitions import ensure_ahead
 from services.errors import StillwatchError
 
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 LOCK_TIMEOUT: Final = "5s"
 STATEMENT_TIMEOUT: Final = "60s"
 _ADVISORY_KEY: Final = 0x5717_11A7_C400_0001
-_TURN_TIMEOUT: Final = "120s"  # How long a starter waits for another one's migration.
+_TURN_SECONDS: Final = 120.0  # How long a starter waits for another one's migration.
+_TURN_POLL_SECONDS: Final = 0.2
 
 
 class SchemaError(StillwatchError):
@@ -86,15 +88,27 @@ def require_head(engine: Engine) -> None:
 @contextmanager
 def _turn(engine: Engine) -> Iterator[Connection]:
     with engine.connect() as connection:
-        connection.execute(text(f"SET lock_timeout = '{_TURN_TIMEOUT}'"))
-        connection.execute(text(f"SET statement_timeout = '{_TURN_TIMEOUT}'"))
-        connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _ADVISORY_KEY})
-        connection.commit()
+        _wait_for_turn(connection)
         try:
             yield connection
         finally:
             # The lock and the timeouts belong to the session: end it rather than hand it back to the pool.
             connection.invalidate()
+
+
+def _wait_for_turn(connection: Connection) -> None:
+    # Whoever waits inside a statement holds a snapshot, and CREATE INDEX CONCURRENTLY waits for every snapshot: the two
+    # would wait for each other. So a starter asks, lets go, and asks again.
+    clock = SystemClock()
+    until = clock.monotonic() + _TURN_SECONDS
+    while True:
+        held = connection.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": _ADVISORY_KEY}).scalar_one()
+        connection.commit()
+        if held:
+            return
+        if clock.monotonic() > until:
+            raise SchemaError("another process has been migrating for two minutes", "See what it waits for, and retry.")
+        time.sleep(_TURN_POLL_SECONDS)
 
 
 def _config(connection: Connection) -> Config:

@@ -109,10 +109,13 @@ def test_new_evidence_opens_a_closed_alert_and_says_so(engine: Engine, session: 
     assert session.scalars(select(AlertRow.state)).one() == "closed"
     store(engine, "acme", [make_alert(1, 2)])
     session.rollback()
-    assert session.scalars(select(AlertRow.state)).one() == "open"
+    assert session.scalars(select(AlertRow.state)).one() == "reopened"
     act = session.scalars(select(AuditRow)).one()
     assert (act.actor, act.action, act.subject) == ("alert-sink", "alert.reopened", f"alert/{alert.alert_id}")
-    assert (act.before, act.after) == ({"state": "closed", "revision": 1}, {"state": "open", "revision": 2})
+    assert (act.before, act.after) == (
+        {"state": "closed", "revision": 1},
+        {"state": "reopened", "revision": 2, "new_findings": 1, "findings": ["f000000100000001"]},
+    )
 
 
 def test_export_is_the_exact_bytes_in_order(engine: Engine, session: Session) -> None:

@@ -21,6 +21,7 @@ from services.identity import keys, limits, people, sessions
 from services.identity.passwords import WeakPasswordError, verify_password
 from services.identity.roles import ROLES
 from services.telemetry.metrics import Metrics
+from tests.integration.database.consoles import console_app
 from tests.integration.database.samples import NOW
 from tests.integration.database.serving import FixedClock, serving
 
@@ -42,7 +43,7 @@ def ana(engine: Engine) -> None:
 @pytest.fixture
 def browser(engine: Engine, ana: None) -> Iterator[httpx.Client]:
     context = ApiContext(engine=engine, metrics=Metrics(), clock=FixedClock(), tenant="acme", checks={}, secret=b"k")
-    with serving(create_app(context, "0.0.0")) as url, httpx.Client(base_url=url) as opened:
+    with serving(console_app(context)) as url, httpx.Client(base_url=url) as opened:
         yield opened
 
 

@@ -239,7 +239,8 @@ def test_an_entitlement_always_wins(engine: Engine) -> None:
     )
     with Session(engine) as session, session.begin():
         entitlement_id = add_entitlement(session, "acme", grant, NOW).entitlement_id
-    assert alert(engine).entitled_until == grant.valid_until
+    # A licence that has ended holds on for its time of grace.
+    assert alert(engine).entitled_until == grant.valid_until + timedelta(milliseconds=grant.grace_ms)
     store(engine, "acme", [make_alert(1, 2)])
     assert alert(engine).state == "closed"  # New evidence against who is licensed is no news.
     with Session(engine) as session, session.begin():

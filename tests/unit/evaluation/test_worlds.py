@@ -49,7 +49,7 @@ def world() -> World:
 
 @pytest.fixture(scope="module")
 def blocks(world: World) -> list[Block]:
-    return [world.honest, world.campaign(BY_NAME["shared-template"], 6)]
+    return [world.honest, world.campaign(BY_NAME["coincident"], 8)]
 
 
 @pytest.fixture(scope="module")
