@@ -136,13 +136,16 @@ def test_from_the_topic_to_the_page_and_back_to_the_topic(product: Product) -> N
     producer = Producer({"bootstrap.servers": product.servers})
     producer.produce(ALERTS.name, key=alert.alert_id, value=encode_alert(alert))
     assert producer.flush(10) == 0
+    key = json.loads(product.run("api-keys", "issue", "reader", "--scope", "alerts.read", "--json"))["key"]
+    known = {"Authorization": f"Bearer {key}"}
     for _ in range(400):
-        page = httpx.get(str(api["url"]) + f"v1/alerts/{alert.alert_id}")
+        page = httpx.get(str(api["url"]) + f"v1/alerts/{alert.alert_id}", headers=known)
         if page.status_code == 200:
             break
         time.sleep(0.05)
     assert page.json()["revision"] == 1
-    assert alert.title in httpx.get(str(api["url"])).text
+    assert alert.title in httpx.get(str(api["url"]) + "v1/alerts", headers=known).text
+    assert httpx.get(str(api["url"]) + "v1/alerts").status_code == 401
 
     told = json.loads(product.run("alerts", "label", alert.alert_id, "benign", "--reason", "a partner", "--json"))
     label = msgspec.json.decode(read_topic(product.servers, LABELS.name, alert.alert_id), type=Label)

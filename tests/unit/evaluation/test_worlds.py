@@ -215,7 +215,7 @@ def test_a_run_is_judged_by_who_is_named_and_when(whole: Sketched) -> None:
 
 def test_baselines_count_every_account_once(whole: Sketched) -> None:
     for result in run_baselines(whole, START + DAY_MS // 2):
-        assert result.attackers == 6
+        assert result.attackers == 8
         assert 0 <= result.flagged <= result.attackers
         assert 0 <= result.honest_flagged <= result.honest
 
