@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = pytest.mark.integration
-CLI = "import typer, services.cli.alerts as c; app = typer.Typer(); c.register(app); app()"
+CLI = "from services.cli.main import main; main()"
 
 
 class Product:
