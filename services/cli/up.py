@@ -93,7 +93,9 @@ def _supervise(base_dir: Path, table: parts.Plan, *, as_json: bool) -> int:
     record = status.StatusFile(base_dir, api_url=table.api_url, kafka_bootstrap_servers=table.kafka_bootstrap_servers)
 
     async def welcome() -> None:
-        password = await asyncio.to_thread(_first_password, table.database_url)
+        # Without the console nobody can sign in, and the plan need not have made the table of users.
+        signs_in = parts.API in names
+        password = await asyncio.to_thread(_first_password, table.database_url) if signs_in else None
         report.say(summary(table, password))
         look = partial(fetch, table.database_url, load_settings().tenant)
         await tell_first_alerts(report.say, look, table.api_url)
