@@ -12,18 +12,18 @@ from schemas.alert import encode_alert
 from schemas.topics import ALERTS
 
 KINDS = (
-    ("pool", "campaign", "prefix_16", "directional-tail", "act like one operator: hardly anyone repeats a prompt"),
-    ("pool", "campaign", "payment", "directional-tail", "act like one operator: they share the traffic evenly"),
-    ("account", "account", "", "account-tail", "One account stands out after 320 requests: its answers are long"),
+    ("pool", "campaign", "prefix_16", "directional_tail", "act like one operator: hardly anyone repeats a prompt"),
+    ("pool", "campaign", "payment", "directional_tail", "act like one operator: they share the traffic evenly"),
+    ("account", "account", "", "account_tail", "One account stands out after 320 requests: its answers are long"),
 )
 SEVERITIES = ("low", "medium", "high", "critical")
 
 
 def make(number: int, now: datetime, *, members: int = 6) -> Alert:
-    """Raise an alert as the incidents job would, an hour older for each number."""
+    """Raise an alert as the incidents job would, 23 minutes older for each number."""
     lane, subject_kind, family, detector, words = KINDS[number % len(KINDS)]
     size = members if subject_kind == "campaign" else 1
-    event_time = f"{now - timedelta(hours=number % 90):%Y-%m-%dT%H:%M:%SZ}"
+    event_time = f"{now - timedelta(minutes=23 * (number % 90)):%Y-%m-%dT%H:%M:%SZ}"
     title = words if size == 1 else f"{size} customers with the same first 16 words {words}"
     subject = f"{0xC000 + number:016x}"
     return Alert(
@@ -62,7 +62,7 @@ def make(number: int, now: datetime, *, members: int = 6) -> Alert:
                 detector=detector,
                 family=family,
                 subject=f"{0xB000 + number:016x}",
-                hop=int((now - timedelta(hours=number % 90)).timestamp() * 1000) // 900_000 - hop,
+                hop=int((now - timedelta(minutes=23 * (number % 90))).timestamp() * 1000) // 900_000 - hop,
                 score=round(3.0 + hop / 5, 4),
                 customers=size,
                 requests=200,
@@ -73,11 +73,11 @@ def make(number: int, now: datetime, *, members: int = 6) -> Alert:
     )
 
 
-def send_alerts(servers: str, *, count: int) -> None:
-    """Put alerts on the topic, as many as asked."""
+def send_alerts(servers: str, *, count: int, first: int = 0) -> None:
+    """Put alerts on the topic, as many as asked, numbered from ``first``."""
     producer = Producer({"bootstrap.servers": servers, "partitioner": "murmur2_random"})
     now = datetime.fromtimestamp(time.time(), UTC)  # noqa: TID251 - the stack that reads them has the real clock
-    for number in range(count):
+    for number in range(first, first + count):
         alert = make(number, now)
         producer.produce(ALERTS.name, key=alert.alert_id.encode(), value=encode_alert(alert))
     producer.flush(60)

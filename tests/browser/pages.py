@@ -29,6 +29,7 @@ PAGES = {
     "quality": "/quality",
     "review": "/quality/review",
     "entitlements": "/entitlements",
+    "enforcement": "/enforcement",
     "shadow": "/shadow",
     "trial": "TRIAL",
     "audit": "/audit",
@@ -122,14 +123,16 @@ def check_and_keep(page: Page, name: str) -> None:
 
 
 def keep(page: Page, name: str) -> None:
-    """Write a screenshot with 128 colours, which is a third of the bytes; under CI the docs stay as they are."""
+    """Write a screenshot with 256 colours, which is a third of the bytes; under CI the docs stay as they are."""
     if "CI" in os.environ:
         return
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     path = SCREENSHOTS / f"{name}.png"
     page.screenshot(path=path)
     with Image.open(path) as picture:
-        picture.convert("RGB").quantize(128, dither=Image.Dither.NONE).save(path, optimize=True)
+        picture.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
+            path, optimize=True
+        )
 
 
 def test_nothing_was_complained_of_and_nobody_else_was_asked(watched: Watched, stack: Stack) -> None:
