@@ -70,7 +70,7 @@ def address(page: Page, name: str) -> str:
         if not page.locator("td a[href^='/shadow/']").count():
             page.fill("[name='pools.threshold']", "4.5")
             page.get_by_role("button", name="Run the trial").click()
-            page.wait_for_selector("text=Requests played", timeout=300_000)
+            page.wait_for_selector("text=Requests played", timeout=800_000)
             return page.url
         return str(page.locator("td a[href^='/shadow/']").first.get_attribute("href"))
     return place
