@@ -46,7 +46,7 @@ def main() -> None:
     """Serve until killed."""
     port, user = int(sys.argv[1]), json.loads(sys.argv[2])
     # The package registers the class of this name, and has no other way to give it one.
-    _app.AuthorizationCodeGrant = StrictGrant  # type: ignore[misc]
+    _app.AuthorizationCodeGrant = StrictGrant  # type: ignore[misc]  # as the comment above says
     app = _app.app(user_claims=[User(sub=user["sub"], claims=user)])
     run_simple("127.0.0.1", port, app, threaded=True)
 
