@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 CAP_NATS: Final = 6.0  # Rarer than 1 in 400 counts as 1 in 400: a reference rarely knows more.
 IDLE_NATS: Final = 1.0  # Two in five honest values lie out this far; they are no evidence.
 ALIBI_NATS: Final = 3.0  # One aspect alone must not clear what all others agree on.
+_HALVINGS: Final = 4.0  # Of doubt, from the threshold to twice the threshold.
 _LEAST_SPREAD: Final = 1.0  # Nats. A reference whose scores all agree would blow up the smallest difference.
 _LEVELS: Final = np.array(LEVELS)
 _ROWS_AT_ONCE: Final = 512  # Times features times quantiles: a megabyte of comparisons.
@@ -118,6 +119,15 @@ def _sum(nats: Float64Array) -> Float64Array:
     for column in nats.T:
         total += column
     return total
+
+
+def certainty(score: float, threshold: float) -> float:
+    """Tell how sure a score at or above its threshold is, 0.5 at the threshold, below 1 anywhere.
+
+    Doubt halves with every quarter of the threshold. Of honest pools and accounts that no reference had seen, half as
+    many reach a score that is a twelfth of the threshold higher, so this is the cautious side.
+    """
+    return 1.0 - 2.0 ** -(1.0 + _HALVINGS * (score / threshold - 1.0))
 
 
 def raw_scores(reference: Reference, matrix: Float64Array) -> Float64Array:
