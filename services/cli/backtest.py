@@ -130,9 +130,7 @@ def build(
     ] = None,
     alone: Annotated[
         list[Path] | None,
-        typer.Option(
-            "--accounts-only", help="Honest traffic too, but its groups are one operator's: pools learn none."
-        ),
+        typer.Option("--accounts-only", help="Honest traffic of one operator's groups: pools learn nothing of it."),
     ] = None,
     version: Annotated[str, typer.Option("--version", help="Names the set in whatever cites it.")] = "local",
     partitions: Annotated[
