@@ -27,9 +27,7 @@ class AccountLane(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     enabled: bool = True
     shadow: bool = False  # Scored and counted, but raises nothing.
     alerts_per_hour: int = 10  # Budget; see IncidentPolicy.
-    threshold: float = (
-        1.8  # In units of (q95 - median) above the median; of held-out honest accounts 1 in 1,200 a week.
-    )
+    threshold: float = 1.8  # In (q95 - median) above the median; of held-out honest accounts 1 in 1,200 a week.
     alert_floor: int = 40
     idle_ms: int = 7_776_000_000  # 90 days: an account that comes back after that begins anew.
     maximum_accounts: int = 1_000_000  # For each partition, 0.5 to 1 GB; the least recent go first.
