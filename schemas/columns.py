@@ -1,9 +1,9 @@
-"""From bytes on the wire to columns: msgspec over a chunk, then numpy. Invalid records are named, not lost."""
+"""From bytes on the wire to columns: what is plain by a scanner, the rest by msgspec. Invalid records are named."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final
@@ -13,6 +13,8 @@ import numpy as np
 
 from detection.columns import ATTRIBUTES, BOUNDARIES, EVENT, Flag
 from detection.ids import from_hex
+from detection.wire.fields import CONFIGURATION, SWITCHES
+from detection.wire.scanner import READ, UNKNOWN, Scanner
 from schemas.account_attributes import AccountAttributes
 from schemas.request_event import Heartbeat, RequestEvent
 from schemas.twins import EVENT_IDENTIFIERS, SKETCH_IDENTIFIERS, event_decoder
@@ -31,6 +33,7 @@ MAXIMUM_EVENT_BYTES: Final = 64 << 10
 
 _event = msgspec.json.Decoder(RequestEvent)
 _twin = event_decoder()
+_scanner = Scanner()
 _heartbeat = msgspec.json.Decoder(Heartbeat)
 _attributes = msgspec.json.Decoder(AccountAttributes)
 _NUMBERS: Final = {
@@ -40,33 +43,16 @@ _NUMBERS: Final = {
     "reasoning_tokens": "gen_ai_usage_reasoning_output_tokens",
     "duration": "duration_ms",
 }
-# Where one of these is above its number, the event has the flag.
-_SWITCHES: Final = (
-    (Flag.LOGPROBS, "logprobs", 0),
-    (Flag.LOGIT_BIAS, "logit_bias_count", 0),
-    (Flag.STREAM, "gen_ai_request_stream", 0),
-    (Flag.MANY_CHOICES, "gen_ai_request_choice_count", 1),
-    (Flag.MULTI_TURN, "multi_turn", 0),
-    (Flag.TOOLS, "tools_count", 0),
-    (Flag.REASONING, "gen_ai_usage_reasoning_output_tokens", 0),
-)
 # Plain integers: an enum's own operators cost more than the decoding.
 _ERROR: Final = int(Flag.ERROR)
 _ERROR_REJECTED: Final = int(Flag.ERROR | Flag.REJECTED)
 _TRUNCATED: Final = int(Flag.TRUNCATED)
 _TEXT_UNAVAILABLE: Final = int(Flag.TEXT_UNAVAILABLE)
-_read_numbers = attrgetter(*_NUMBERS.values(), *(name for _, name, _ in _SWITCHES))
-_NUMBERS_ROW: Final = np.dtype([(name, "<i8") for name in (*_NUMBERS, *(str(flag.name) for flag, _, _ in _SWITCHES))])
+_read_numbers = attrgetter(*_NUMBERS.values(), *(name for _, name, _ in SWITCHES))
+_NUMBERS_ROW: Final = np.dtype([(name, "<i8") for name in (*_NUMBERS, *(str(flag.name) for flag, _, _ in SWITCHES))])
 _identifiers = attrgetter(*EVENT_IDENTIFIERS)
 _sketch_identifiers = attrgetter(*SKETCH_IDENTIFIERS)
-_configuration = attrgetter(
-    "gen_ai_request_model",
-    "gen_ai_request_temperature",
-    "gen_ai_request_top_p",
-    "gen_ai_request_max_tokens",
-    "gen_ai_request_choice_count",
-    "logprobs",
-)
+_configuration = attrgetter(*CONFIGURATION)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +74,23 @@ class DecodedEvents:
 
 
 def decode_events(values: Sequence[bytes]) -> DecodedEvents:
-    """Decode RequestEvent v1 records into ``EVENT`` columns, in order."""
+    """Decode RequestEvent v1 records into ``EVENT`` columns, in order: what is plain by the scanner."""
+    columns, verdicts = _scanner.read(values)
+    left = np.flatnonzero(verdicts != READ)
+    if not len(left):
+        return DecodedEvents(columns, np.arange(len(values), dtype=np.int64), [])
+    rest = _decode_strictly([values[place] for place in left.tolist()])
+    columns[left[rest.kept]] = rest.columns
+    fresh = left[rest.kept]
+    _scanner.remember(values, columns, fresh[verdicts[fresh] == UNKNOWN])
+    if not rest.rejects:
+        return DecodedEvents(columns, np.arange(len(values), dtype=np.int64), [])
+    rejects = [replace(reject, index=int(left[reject.index])) for reject in rest.rejects]
+    kept = np.delete(np.arange(len(values), dtype=np.int64), [reject.index for reject in rejects])
+    return DecodedEvents(columns[kept], kept, rejects)
+
+
+def _decode_strictly(values: Sequence[bytes]) -> DecodedEvents:
     # Record by record: joining a chunk into one JSON array is faster still, but lets two crafted records swap places.
     if max(map(len, values), default=0) > MAXIMUM_EVENT_BYTES:
         return _decode_one_by_one(values)
@@ -172,7 +174,7 @@ def event_columns(events: Sequence[RequestEvent]) -> StructuredArray:
     columns["configuration"] = [name_hash(_configuration(event)) for event in events]
     columns["client"] = [name_hash(event.client_family) if event.client_family else 0 for event in events]
     flags = np.array([_named_flags(event) for event in events], np.int64)
-    for flag, _, least in _SWITCHES:
+    for flag, _, least in SWITCHES:
         flags |= np.where(numbers[str(flag.name)] > least, int(flag), 0)
     columns["flags"] = flags
     _fill_sketches(columns, events)

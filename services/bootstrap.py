@@ -12,6 +12,7 @@ import msgspec
 
 from detection.config import DetectionConfig
 from detection.detectors.reference import References
+from schemas.topics import ALERTS
 from services.adapters import signatures
 from services.adapters.embedded import state
 from services.adapters.kafka.client import client_config, producer_config
@@ -55,9 +56,30 @@ def consumer_base(settings: Settings) -> ClientConfig:
     return client_config(settings, bootstrap_servers(settings))
 
 
+def alerts_consumer(settings: Settings, job: str) -> ClientConfig:
+    """Give the settings of a job's consumer of alerts, which commits by itself what it has kept."""
+    return consumer_base(settings) | {
+        "group.id": f"{settings.tenant}.{job}",
+        # A static member: a process that comes back takes its place at once, not after the dead one's session.
+        "group.instance.id": f"{settings.tenant}.{job}.{settings.worker_index}",
+        "isolation.level": "read_committed",
+        "enable.auto.commit": False,
+        "auto.offset.reset": "earliest",
+        "session.timeout.ms": settings.session_timeout_ms,
+        # Longer than the retries' budget: a database that is away must not cost the assignment.
+        "max.poll.interval.ms": 900_000,
+        "fetch.message.max.bytes": ALERTS.maximum_bytes,
+    }
+
+
 def producer_base(settings: Settings) -> ClientConfig:
     """Give the settings of an idempotent producer."""
     return producer_config(settings, bootstrap_servers(settings))
+
+
+def outward_producer(settings: Settings) -> ClientConfig:
+    """Give those of a producer whose records others read too: gzip is what every Kafka client can open."""
+    return producer_base(settings) | {"compression.type": "gzip"}
 
 
 def load_signer(settings: Settings) -> Signer:

@@ -10,6 +10,7 @@ import numpy as np
 from detection.accounts.step import AccountsStep
 from detection.columns import ATTRIBUTES, EVENT
 from detection.config import AccountLane, Clocking, DetectionConfig
+from detection.wire.scanner import Scanner
 
 _HOP_MS = 1_000
 
@@ -31,6 +32,9 @@ def warm_up() -> None:
     keys, values = step.dirty()
     kept = [(key, value) for key, value in zip(keys, values, strict=True) if value is not None]
     AccountsStep(config, None, 0).load(*map(list, zip(*kept, strict=True)))
+    scanner = Scanner()
+    scanner.read([b"{}"])
+    scanner.remember([b"{}"], events[:1], np.zeros(1, np.int64))
 
 
 if __name__ == "__main__":

@@ -27,21 +27,7 @@ def main() -> None:
     stop = stop_on_signals()
     metrics = Metrics()
     engine = create_engine(bootstrap.database_url(settings), process=JOB, pool_size=2)
-    consumer = Consumer(
-        bootstrap.consumer_base(settings)
-        | {
-            "group.id": f"{settings.tenant}.{JOB}",
-            # A static member: a sink that comes back takes its place at once, not after the dead one's session.
-            "group.instance.id": f"{settings.tenant}.{JOB}.{settings.worker_index}",
-            "isolation.level": "read_committed",
-            "enable.auto.commit": False,
-            "auto.offset.reset": "earliest",
-            "session.timeout.ms": settings.session_timeout_ms,
-            # Longer than the retries' budget: a database that is away must not cost the assignment.
-            "max.poll.interval.ms": 900_000,
-            "fetch.message.max.bytes": ALERTS.maximum_bytes,
-        }
-    )
+    consumer = Consumer(bootstrap.alerts_consumer(settings, JOB))
     producer = Producer(bootstrap.producer_base(settings))
     options = Options(
         tenant=settings.tenant,

@@ -171,7 +171,7 @@ def main() -> None:
     url = bootstrap.database_url(settings)
     engine = create_engine(url, process=PROCESS, pool_size=2)
     # Delivery is bounded by the relay's own flush; the client must not give up on a row before that.
-    producer = Producer(bootstrap.producer_base(settings) | {"delivery.timeout.ms": 60_000})
+    producer = Producer(bootstrap.outward_producer(settings) | {"delivery.timeout.ms": 60_000})
 
     def kafka_check() -> CheckResult:
         brokers = producer.list_topics(timeout=2.0).brokers

@@ -1,4 +1,4 @@
-"""``/v1``: labels and entitlements. Every act is one transaction with its audit row and its record for Kafka."""
+"""``/v1``: labels. Every act is one transaction with its audit row and its record for Kafka."""
 
 from __future__ import annotations
 
@@ -9,19 +9,10 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Query, Response
 from pydantic import StringConstraints
 
-from services.adapters.postgres import alerts, entitlements, labelling
+from services.adapters.postgres import alerts, labelling
 from services.api.context import Context  # noqa: TC001 - FastAPI reads annotations at run time
 from services.api.guard import Caller  # noqa: TC001 - as above
-from services.api.models import (
-    EntitlementAnswer,
-    EntitlementQuery,
-    EntitlementRequest,
-    LabelAnswer,
-    LabelRequest,
-    PageOf,
-    Paging,
-    RecordId,
-)
+from services.api.models import LabelAnswer, LabelRequest, PageOf, Paging, RecordId
 from services.api.problems import responses
 from services.api.reading import etag
 
@@ -89,58 +80,3 @@ def get_label(context: Context, caller: Caller, label_id: RecordId) -> LabelAnsw
     """Give one label."""
     with context.transaction() as session:
         return LabelAnswer.model_validate(labelling.find_label(session, caller.tenant, label_id))
-
-
-@router.post(
-    "/entitlements",
-    status_code=HTTPStatus.CREATED,
-    responses=responses(HTTPStatus.CONFLICT),
-)
-def post_entitlement(context: Context, caller: Caller, body: EntitlementRequest) -> EntitlementAnswer:
-    """Grant an entitlement; it goes to the topic ``entitlements``."""
-    now = context.now()
-    grant = entitlements.Grant(
-        subject_kind=body.subject_kind,
-        subject=body.subject,
-        kind=body.kind,
-        valid_from=body.valid_from or now,
-        valid_until=body.valid_until,
-        reference=body.reference,
-        actor=caller.actor,
-        owner=body.owner,
-        models=None if body.models is None else tuple(body.models),
-        daily_requests=body.daily_requests,
-        daily_tokens=body.daily_tokens,
-        total_requests=body.total_requests,
-        total_tokens=body.total_tokens,
-        grace_ms=body.grace_seconds * 1000,
-    )
-    with context.transaction() as session:
-        return EntitlementAnswer.model_validate(entitlements.add_entitlement(session, caller.tenant, grant, now))
-
-
-@router.get("/entitlements", responses=responses())
-def list_entitlements(
-    context: Context, caller: Caller, query: Annotated[EntitlementQuery, Query()]
-) -> PageOf[EntitlementAnswer]:
-    """List entitlements, newest first."""
-    with context.transaction() as session:
-        page = entitlements.list_entitlements(
-            session,
-            caller.tenant,
-            subject=query.subject,
-            in_force_at=context.now() if query.in_force else None,
-            limit=query.limit,
-            cursor=query.cursor,
-        )
-        return PageOf(items=[EntitlementAnswer.model_validate(row) for row in page.rows], next_cursor=page.next_cursor)
-
-
-@router.post("/entitlements/{entitlement_id}/revoke", responses=responses(HTTPStatus.NOT_FOUND))
-def revoke_entitlement(context: Context, caller: Caller, entitlement_id: RecordId) -> EntitlementAnswer:
-    """Take an entitlement back from now on; again changes nothing."""
-    with context.transaction() as session:
-        row = entitlements.revoke_entitlement(
-            session, caller.tenant, entitlement_id, actor=caller.actor, now=context.now()
-        )
-        return EntitlementAnswer.model_validate(row)

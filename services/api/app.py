@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Any
 from fastapi import Depends, FastAPI
 from starlette.responses import RedirectResponse
 
-from services.api import acting, administering, deciding, dossier, health, lifecycle, reading, reviewing, signing_in
+from services.api import (
+    acting,
+    administering,
+    deciding,
+    dossier,
+    entitling,
+    health,
+    lifecycle,
+    reading,
+    reviewing,
+    signing_in,
+)
 from services.api.guard import GuardMiddleware, require_same_rule, routes_of
 from services.api.middleware import EdgeMiddleware
 from services.api.problems import Problem, add_handlers
@@ -59,6 +70,7 @@ def create_app(
     for router in (
         reading.router,
         acting.router,
+        entitling.router,
         lifecycle.router,
         reviewing.router,
         deciding.router,

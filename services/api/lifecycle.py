@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Body, Response
 
-from services.adapters.postgres.alerts import AlertFilter, find_alert
+from services.adapters.postgres.alerts import AlertFilter
 from services.adapters.postgres.lifecycle import acts, answered, bulk, claims, undo
 from services.adapters.postgres.lifecycle.standing import Act  # noqa: TC001 - FastAPI reads annotations at run time
 from services.api.acting import IdempotencyKey, IfMatch, expected_versions
 from services.api.context import Context  # noqa: TC001 - as above
 from services.api.guard import Caller  # noqa: TC001 - as above
+from services.api.known import KnownAlert  # noqa: TC001 - as above
 from services.api.lifecycle_models import (
     ActAnswer,
     BulkAnswer,
@@ -90,10 +91,9 @@ def post_act(
 
 
 @router.get("/alerts/{alert_id}/history", responses=responses(HTTPStatus.NOT_FOUND))
-def get_history(context: Context, caller: Caller, alert_id: RecordId) -> HistoryAnswer:
+def get_history(context: Context, caller: Caller, alert_id: KnownAlert) -> HistoryAnswer:
     """Tell what people did with an alert: acts, notes, snoozes."""
     with context.transaction() as session:
-        find_alert(session, caller.tenant, alert_id)
         return HistoryAnswer(
             acts=[ActAnswer.model_validate(row) for row in acts.list_acts(session, caller.tenant, alert_id)],
             notes=[NoteAnswer.model_validate(row) for row in acts.list_notes(session, caller.tenant, alert_id)],

@@ -215,10 +215,9 @@ class LabelRequest(BaseModel):
     reason: Words
 
 
-class EntitlementAnswer(Answer):
-    """One entitlement."""
+class EntitlementTerms(Answer):
+    """Who is entitled to what, and for how long."""
 
-    entitlement_id: str
     subject_kind: Literal["account", "organization"]
     subject: str
     kind: Literal["licence", "allowlist"]
@@ -232,6 +231,25 @@ class EntitlementAnswer(Answer):
     total_requests: int | None
     total_tokens: int | None
     grace_ms: int
+
+
+class EntitlementProposalAnswer(EntitlementTerms):
+    """An entitlement that was asked for; ``entitlement_id`` is what became of it, where it was granted."""
+
+    proposal_id: str
+    alert_id: str | None
+    proposed_by: str
+    proposed_at: datetime
+    decision: Literal["approved", "rejected"] | None
+    decided_by: str | None
+    decided_at: datetime | None
+    entitlement_id: str | None
+
+
+class EntitlementAnswer(EntitlementTerms):
+    """One entitlement."""
+
+    entitlement_id: str
     created_at: datetime
     created_by: str
     revoked_at: datetime | None
@@ -239,7 +257,7 @@ class EntitlementAnswer(Answer):
 
 
 class EntitlementRequest(BaseModel):
-    """An entitlement to grant; it begins now unless ``valid_from`` says otherwise."""
+    """An entitlement to ask for; it begins now unless ``valid_from`` says otherwise."""
 
     model_config = ConfigDict(extra="forbid")
 

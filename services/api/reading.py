@@ -11,6 +11,7 @@ from fastapi import APIRouter, Query, Response
 from services.adapters.postgres import alerts
 from services.api.context import Context  # noqa: TC001 - FastAPI reads annotations at run time
 from services.api.guard import Caller  # noqa: TC001 - as above
+from services.api.known import KnownAlert  # noqa: TC001 - as above
 from services.api.models import (
     AccountAnswer,
     AlertDetail,
@@ -75,11 +76,10 @@ def list_campaigns(context: Context, caller: Caller, query: Annotated[AlertQuery
 
 @router.get("/campaigns/{alert_id}/members", responses=responses(HTTPStatus.NOT_FOUND))
 def list_members(
-    context: Context, caller: Caller, alert_id: RecordId, query: Annotated[Paging, Query()]
+    context: Context, caller: Caller, alert_id: KnownAlert, query: Annotated[Paging, Query()]
 ) -> PageOf[Member]:
     """List the accounts that an alert names, strongest lead first."""
     with context.transaction() as session:
-        alerts.find_alert(session, caller.tenant, alert_id)
         page = alerts.list_members(session, caller.tenant, alert_id, limit=query.limit, cursor=query.cursor)
         return PageOf(items=[Member.model_validate(row) for row in page.rows], next_cursor=page.next_cursor)
 

@@ -51,6 +51,12 @@ async def static(request: Request, name: str) -> Response:
     return response
 
 
+@router.get("/favicon.ico")
+async def favicon(request: Request) -> Response:
+    """Give the icon where browsers look for one that the document does not name, such as an answer in JSON."""
+    return await static(request, "icon.svg")
+
+
 @cache
 def digest_of(name: str) -> str:
     """Give the part of a static file's address that changes with it."""

@@ -14,6 +14,7 @@ RULES: Final[dict[str, Rule]] = {
     "GET /console/events": READ,
     # Style and scripts; nothing of anybody's.
     "GET /console/static/{name:path}": PUBLIC,
+    "GET /favicon.ico": PUBLIC,
     # Browsers report what the content policy refused, without a session's cookie.
     "POST /csp-report": PUBLIC,
     "GET /console/reports": may("audit.read"),

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from confluent_kafka import Consumer
 
-from schemas.topics import ALERTS
 from services import bootstrap
 from services.adapters.clock import SystemClock
 from services.adapters.postgres import migrate
@@ -41,22 +40,7 @@ def main() -> None:
     stop = stop_on_signals()
     metrics = Metrics()
     engine = create_engine(bootstrap.database_url(settings), process=JOB, pool_size=2)
-    consumer = Consumer(
-        bootstrap.consumer_base(settings)
-        | {
-            "group.id": f"{settings.tenant}.{JOB}",
-            "group.instance.id": f"{settings.tenant}.{JOB}.{settings.worker_index}",
-            "isolation.level": "read_committed",
-            "enable.auto.commit": False,
-            "auto.offset.reset": "earliest",
-            "session.timeout.ms": settings.session_timeout_ms,
-            # Longer than the retries' budget: a database that is away must not cost the assignment.
-            "max.poll.interval.ms": 900_000,
-            "fetch.message.max.bytes": ALERTS.maximum_bytes,
-            # Part of the time from an alert to the first request that is held back.
-            "fetch.wait.max.ms": 50,
-        }
-    )
+    consumer = Consumer(bootstrap.alerts_consumer(settings, JOB))
     policy = bootstrap.load_detection_config(settings).decisions
     options = Options(tenant=settings.tenant, policy=policy)
     issuer = Issuer(consumer, engine, bootstrap.load_signer(settings), metrics, SystemClock(), options, stop)

@@ -21,6 +21,7 @@ from detection.policy.decisions import meanwhile, propose
 from schemas.alert import decode_alert
 from schemas.label import Label
 from schemas.topics import ALERTS, LABELS
+from services.adapters.kafka.batches import next_batch
 from services.adapters.postgres import decision_rows, decisions, issuing, licences
 from services.adapters.postgres.moments import EPOCH, to_unix_ms
 from services.adapters.postgres.tables import AlertRevisionRow
@@ -48,12 +49,12 @@ _label: Final = msgspec.json.Decoder(Label)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """``poll_seconds`` bounds how long an approval waits to be issued."""
+    """``poll_seconds`` bounds how long an approval waits to be issued; an alert ends the wait at once."""
 
     tenant: str
     policy: DecisionPolicy
     batch: int = 50
-    poll_seconds: float = 0.05
+    poll_seconds: float = 0.5
     backoff: Backoff = field(default_factory=Backoff)
 
 
@@ -84,7 +85,7 @@ class Issuer:
         self._consumer.subscribe([ALERTS.name, LABELS.name], on_assign=self._on_assign)
         try:
             while not self._stop.is_set():
-                messages = self._consumer.consume(self._options.batch, self._options.poll_seconds)
+                messages = next_batch(self._consumer, self._options.batch, self._options.poll_seconds)
                 good = [message for message in messages if message.error() is None]
                 keep_trying(self._work(good), self._stop, self._options.backoff, "decide")
                 self._commit(good)

@@ -6,7 +6,6 @@ import random
 
 from confluent_kafka import Consumer, Producer
 
-from schemas.topics import ALERTS
 from services import bootstrap
 from services.adapters.clock import SystemClock
 from services.adapters.postgres import migrate
@@ -26,19 +25,7 @@ def main() -> None:
     stop = stop_on_signals()
     metrics = Metrics()
     engine = create_engine(bootstrap.database_url(settings), process=JOB, pool_size=2)
-    consumer = Consumer(
-        bootstrap.consumer_base(settings)
-        | {
-            "group.id": f"{settings.tenant}.{JOB}",
-            "group.instance.id": f"{settings.tenant}.{JOB}.{settings.worker_index}",
-            "isolation.level": "read_committed",
-            "enable.auto.commit": False,
-            "auto.offset.reset": "earliest",
-            "session.timeout.ms": settings.session_timeout_ms,
-            "max.poll.interval.ms": 900_000,
-            "fetch.message.max.bytes": ALERTS.maximum_bytes,
-        }
-    )
+    consumer = Consumer(bootstrap.alerts_consumer(settings, JOB))
     options = Options(
         tenant=settings.tenant,
         version=bootstrap.product_version(),
@@ -48,7 +35,7 @@ def main() -> None:
     )
     # The jitter of retries only has to differ between processes.
     rng = random.Random()  # noqa: S311 - no secret hangs on it
-    producer = Producer(bootstrap.producer_base(settings))
+    producer = Producer(bootstrap.outward_producer(settings))
     work = Subscribers(consumer, producer, engine, metrics, SystemClock(), rng, options, stop)
 
     def assignment_check() -> CheckResult:

@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 from schemas import ocsf
 from schemas.alert import decode_alert
 from schemas.topics import ALERTS, ALERTS_OCSF
+from services.adapters.kafka.batches import next_batch
 from services.adapters.kafka.dead_letters import DeliveryError
 from services.adapters.postgres import webhooks
 from services.adapters.postgres.moments import EPOCH, to_unix_ms
@@ -59,7 +60,7 @@ class Options:
     link_base: str = ""
     seconds: float = 10.0
     batch: int = 100
-    poll_seconds: float = 0.5
+    poll_seconds: float = 1.0
     backoff: Backoff = field(default_factory=Backoff)
 
 
@@ -92,7 +93,7 @@ class Subscribers:
         self._consumer.subscribe([ALERTS.name], on_assign=self._on_assign)
         try:
             while not self._stop.is_set():
-                messages = self._consumer.consume(self._options.batch, self._options.poll_seconds)
+                messages = next_batch(self._consumer, self._options.batch, self._options.poll_seconds)
                 good = [message for message in messages if message.error() is None]
                 if good:
                     self._take(good)

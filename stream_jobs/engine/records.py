@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+from operator import itemgetter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, Message
 
 from services.telemetry.logs import get_logger
 from stream_jobs.engine.job import Batch
@@ -14,11 +15,12 @@ from stream_jobs.engine.job import Batch
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from confluent_kafka import Message
-
 
 # librdkafka writes to stderr by itself unless it is given a logger.
 LIBRARY_LOG: Final = logging.getLogger("librdkafka")
+
+
+_MOMENT: Final = itemgetter(1)  # Of a time stamp, behind its kind.
 
 
 class Ended(NamedTuple):
@@ -40,17 +42,24 @@ def group(messages: Sequence[Message]) -> Polled:
     """Sort messages into batches; raises KafkaException for an error that does not pass by itself."""
     runs: dict[tuple[str, int], list[Message]] = {}
     ended: list[Ended] = []
-    for message in messages:
-        error = message.error()
+    # By map: a call from the loop's body costs three times as much, and there are seven for each record.
+    facts = zip(
+        messages,
+        map(Message.error, messages),
+        map(Message.topic, messages),
+        map(Message.partition, messages),
+        strict=True,
+    )
+    for message, error, topic, number in facts:
         if error is None:
             # librdkafka gives both for every record; only a hand-made message lacks them.
-            place: tuple[str, int] = (message.topic(), message.partition())  # type: ignore[assignment]  # a polled one has both
+            place: tuple[str, int] = (topic, number)  # type: ignore[assignment]  # a polled one has both
             run = runs.get(place)
             if run is None:
                 run = runs[place] = []
             run.append(message)
         elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - librdkafka's own codes begin with an underscore
-            ended.append(Ended(message.topic() or "", message.partition() or 0, message.offset() or 0))
+            ended.append(Ended(topic or "", number or 0, message.offset() or 0))
         elif error.retriable():
             get_logger().warning("consumer.waits", error=error.name())
         else:
@@ -62,8 +71,8 @@ def _batch(topic: str, partition: int, run: list[Message]) -> Batch:
     return Batch(
         topic,
         partition,
-        np.array([message.offset() for message in run], np.int64),
-        np.array([message.timestamp()[1] for message in run], np.int64),
-        [message.key() for message in run],
-        [message.value() for message in run],
+        np.fromiter(map(Message.offset, run), np.int64, len(run)),
+        np.fromiter(map(_MOMENT, map(Message.timestamp, run)), np.int64, len(run)),
+        list(map(Message.key, run)),
+        list(map(Message.value, run)),
     )

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from stream_jobs.faust_host.ports import Outbox, StreamJob, TopicLog
 
 TICK_SECONDS: Final = 0.5
-LAG_SECONDS: Final = 2.0
+LAG_SECONDS: Final = 5.0
 READY_LAG: Final = 10_000  # Records behind at which a worker is no longer ready.
 RATIO_RECORDS: Final = 1000  # The ratio of invalid records says nothing about fewer.
 

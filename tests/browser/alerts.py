@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -12,22 +13,27 @@ from schemas.alert import encode_alert
 from schemas.topics import ALERTS
 
 KINDS = (
-    ("pool", "campaign", "prefix_16", "directional-tail", "act like one operator: hardly anyone repeats a prompt"),
-    ("pool", "campaign", "payment", "directional-tail", "act like one operator: they share the traffic evenly"),
-    ("account", "account", "", "account-tail", "One account stands out after 320 requests: its answers are long"),
+    ("pool", "campaign", "prefix_16", "directional_tail", "act like one operator: hardly anyone repeats a prompt"),
+    ("pool", "campaign", "payment", "directional_tail", "act like one operator: they share the traffic evenly"),
+    ("account", "account", "", "account_tail", "One account stands out after 320 requests: its answers are long"),
 )
 SEVERITIES = ("low", "medium", "high", "critical")
 
 
+def keyed(kind: str, number: int) -> str:
+    """Give what looks like an identifier of ours: 16 digits without an order."""
+    return hashlib.blake2b(f"{kind}/{number}".encode(), digest_size=8).hexdigest()
+
+
 def make(number: int, now: datetime, *, members: int = 6) -> Alert:
-    """Raise an alert as the incidents job would, an hour older for each number."""
+    """Raise an alert as the incidents job would, 23 minutes older for each number."""
     lane, subject_kind, family, detector, words = KINDS[number % len(KINDS)]
     size = members if subject_kind == "campaign" else 1
-    event_time = f"{now - timedelta(hours=number % 90):%Y-%m-%dT%H:%M:%SZ}"
+    event_time = f"{now - timedelta(minutes=23 * (number % 90)):%Y-%m-%dT%H:%M:%SZ}"
     title = words if size == 1 else f"{size} customers with the same first 16 words {words}"
-    subject = f"{0xC000 + number:016x}"
+    subject = keyed("subject", number)
     return Alert(
-        alert_id=f"{0xA000 + number:016x}",
+        alert_id=keyed("alert", number),
         revision=1,
         kind="alert",
         lane=lane,
@@ -47,8 +53,8 @@ def make(number: int, now: datetime, *, members: int = 6) -> Alert:
         ],
         members=[
             Member(
-                account=subject if size == 1 else f"{0xE00000 + 16 * number + place:016x}",
-                customer=f"{0xD000 + number // 4:016x}",
+                account=subject if size == 1 else keyed("account", 16 * number + place),
+                customer=keyed("customer", number // 4),
                 requests=30 + place,
                 strength=round(0.95 - place / 20, 4),
                 since=event_time,
@@ -57,12 +63,12 @@ def make(number: int, now: datetime, *, members: int = 6) -> Alert:
         ],
         findings=[
             FindingReference(
-                finding_id=f"{0xF00000 + 8 * number + hop:016x}",
+                finding_id=keyed("finding", 8 * number + hop),
                 lane=lane,
                 detector=detector,
                 family=family,
-                subject=f"{0xB000 + number:016x}",
-                hop=int((now - timedelta(hours=number % 90)).timestamp() * 1000) // 900_000 - hop,
+                subject=keyed("pool", number),
+                hop=int((now - timedelta(minutes=23 * (number % 90))).timestamp() * 1000) // 900_000 - hop,
                 score=round(3.0 + hop / 5, 4),
                 customers=size,
                 requests=200,
@@ -73,11 +79,11 @@ def make(number: int, now: datetime, *, members: int = 6) -> Alert:
     )
 
 
-def send_alerts(servers: str, *, count: int) -> None:
-    """Put alerts on the topic, as many as asked."""
+def send_alerts(servers: str, *, count: int, first: int = 0) -> None:
+    """Put alerts on the topic, as many as asked, numbered from ``first``."""
     producer = Producer({"bootstrap.servers": servers, "partitioner": "murmur2_random"})
     now = datetime.fromtimestamp(time.time(), UTC)  # noqa: TID251 - the stack that reads them has the real clock
-    for number in range(count):
+    for number in range(first, first + count):
         alert = make(number, now)
         producer.produce(ALERTS.name, key=alert.alert_id.encode(), value=encode_alert(alert))
     producer.flush(60)

@@ -57,6 +57,7 @@ class Stack:
 
     url: str
     passwords: dict[str, str]
+    servers: str
 
 
 @pytest.fixture(scope="session")
@@ -86,7 +87,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         assert address
         assert servers
         send_alerts(servers[1], count=60)
-        yield Stack(address[1].rstrip("/"), {"admin": password})
+        yield Stack(address[1].rstrip("/"), {"admin": password}, servers[1])
     finally:
         process.send_signal(signal.SIGINT)
         try:

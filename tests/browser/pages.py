@@ -29,6 +29,7 @@ PAGES = {
     "quality": "/quality",
     "review": "/quality/review",
     "entitlements": "/entitlements",
+    "enforcement": "/enforcement",
     "shadow": "/shadow",
     "trial": "TRIAL",
     "audit": "/audit",
@@ -69,7 +70,7 @@ def address(page: Page, name: str) -> str:
         if not page.locator("td a[href^='/shadow/']").count():
             page.fill("[name='pools.threshold']", "4.5")
             page.get_by_role("button", name="Run the trial").click()
-            page.wait_for_selector("text=Requests played", timeout=300_000)
+            page.wait_for_selector("text=Requests played", timeout=800_000)
             return page.url
         return str(page.locator("td a[href^='/shadow/']").first.get_attribute("href"))
     return place
@@ -122,14 +123,16 @@ def check_and_keep(page: Page, name: str) -> None:
 
 
 def keep(page: Page, name: str) -> None:
-    """Write a screenshot with 128 colours, which is a third of the bytes; under CI the docs stay as they are."""
+    """Write a screenshot with 256 colours, which is a third of the bytes; under CI the docs stay as they are."""
     if "CI" in os.environ:
         return
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     path = SCREENSHOTS / f"{name}.png"
     page.screenshot(path=path)
     with Image.open(path) as picture:
-        picture.convert("RGB").quantize(128, dither=Image.Dither.NONE).save(path, optimize=True)
+        picture.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
+            path, optimize=True
+        )
 
 
 def test_nothing_was_complained_of_and_nobody_else_was_asked(watched: Watched, stack: Stack) -> None:

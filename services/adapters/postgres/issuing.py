@@ -48,7 +48,7 @@ class Issued:
 
 
 def has_approved(session: Session, tenant: str) -> bool:
-    """Tell whether a decision waits to be issued; asked many times a second, answered by a partial index."""
+    """Tell whether a decision waits to be issued; asked twice a second, answered by a partial index."""
     rows = select(DecisionRow.decision_id).where(DecisionRow.tenant == tenant, DecisionRow.state == "approved")
     return session.execute(rows.limit(1)).first() is not None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
@@ -137,6 +137,27 @@ def volume_of(session: Session, row: EntitlementRow, now: datetime) -> Volume:
         ends_ms=to_unix_ms(row.valid_until),
         grace_ms=row.grace_ms,
     )
+
+
+class Totals(NamedTuple):
+    """What one entitlement was used for: requests and output tokens, today (UTC) and ever."""
+
+    requests_today: int
+    tokens_today: int
+    requests: int
+    tokens: int
+
+
+def totals(session: Session, tenant: str, now: datetime) -> dict[str, Totals]:
+    """Give the use of every entitlement that was used, by its id."""
+    row = EntitlementUsageRow
+    today = row.day == f"{now.astimezone(UTC):%Y-%m-%d}"
+    sums = [func.sum(column) for column in (row.requests, row.output_tokens)]
+    of_today = [func.coalesce(each.filter(today), 0) for each in sums]
+    found = session.execute(
+        select(row.entitlement_id, *of_today, *sums).where(row.tenant == tenant).group_by(row.entitlement_id)
+    )
+    return {name: Totals(*map(int, numbers)) for name, *numbers in found}
 
 
 def usage_of(session: Session, tenant: str, entitlement_id: str, days: int = 31) -> Sequence[Used]:

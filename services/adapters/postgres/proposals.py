@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import uuid
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import CheckConstraint, Index, select
+from sqlalchemy import CheckConstraint, Index, select, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from services.adapters.postgres import audit, entitlements
+from services.adapters.postgres.cursors import Order, read_page
+from services.adapters.postgres.moments import format_moment
 from services.adapters.postgres.tables import Base
 from services.errors import StillwatchError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from sqlalchemy.orm import Session
 
-SHOWN = 100
+    from services.adapters.postgres.cursors import Page
+    from services.adapters.postgres.tables import EntitlementRow
 
 
 class ProposalRow(Base):
@@ -42,6 +43,13 @@ class ProposalRow(Base):
     valid_from: Mapped[datetime]
     valid_until: Mapped[datetime]
     reference: Mapped[str]
+    owner: Mapped[str] = mapped_column(server_default=text("''"))
+    models: Mapped[list[Any] | None]  # None: every model.
+    daily_requests: Mapped[int | None]
+    daily_tokens: Mapped[int | None]
+    total_requests: Mapped[int | None]
+    total_tokens: Mapped[int | None]
+    grace_ms: Mapped[int] = mapped_column(server_default=text(str(entitlements.GRACE_MS)))
     alert_id: Mapped[str | None]  # Where it was asked for.
     proposed_by: Mapped[str]
     proposed_at: Mapped[datetime]
@@ -63,8 +71,10 @@ class SamePersonError(StillwatchError):
     hint = "Ask another lead."
 
 
-def propose(session: Session, tenant: str, grant: entitlements.Grant, alert_id: str | None, now: datetime) -> str:
-    """Ask for an entitlement in the open transaction; gives the proposal's id. Raises PeriodError."""
+def propose(
+    session: Session, tenant: str, grant: entitlements.Grant, alert_id: str | None, now: datetime
+) -> ProposalRow:
+    """Ask for an entitlement in the open transaction. Raises PeriodError."""
     if not grant.valid_from < grant.valid_until or grant.valid_until <= now:
         raise entitlements.PeriodError("the period is empty or has ended")
     row = ProposalRow(
@@ -76,6 +86,13 @@ def propose(session: Session, tenant: str, grant: entitlements.Grant, alert_id: 
         valid_from=grant.valid_from,
         valid_until=grant.valid_until,
         reference=grant.reference,
+        owner=grant.owner,
+        models=None if grant.models is None else list(grant.models),
+        daily_requests=grant.daily_requests,
+        daily_tokens=grant.daily_tokens,
+        total_requests=grant.total_requests,
+        total_tokens=grant.total_tokens,
+        grace_ms=grant.grace_ms,
         alert_id=alert_id,
         proposed_by=grant.actor,
         proposed_at=now,
@@ -89,19 +106,28 @@ def propose(session: Session, tenant: str, grant: entitlements.Grant, alert_id: 
         actor=grant.actor,
         action="entitlement.proposed",
         subject=f"proposal/{row.proposal_id}",
-        after={"subject_kind": row.subject_kind, "subject": row.subject, "kind": row.kind, "reference": row.reference},
+        after=describe(row),
     )
-    return row.proposal_id
+    return row
 
 
-def pending(session: Session, tenant: str) -> Sequence[ProposalRow]:
-    """Give what waits for a second person, oldest first."""
+def pending(session: Session, tenant: str, *, limit: int = 100, cursor: str | None = None) -> Page[ProposalRow]:
+    """Give a page of what waits for a second person, oldest first; raises CursorError."""
     rows = select(ProposalRow).where(ProposalRow.tenant == tenant, ProposalRow.decision.is_(None))
-    return session.scalars(rows.order_by(ProposalRow.proposed_at, ProposalRow.proposal_id).limit(SHOWN)).all()
+    order = Order(ProposalRow, "proposed_at", "proposal_id", ascending=True)
+    return read_page(session, rows, order, limit=limit, cursor=cursor)
 
 
-def approve(session: Session, tenant: str, proposal_id: str, *, actor: str, now: datetime) -> str:
-    """Grant what another person proposed; gives the entitlement's id.
+def describe(row: ProposalRow) -> dict[str, Any]:
+    """Give what was asked for as the audit keeps it."""
+    same = ("subject_kind", "subject", "kind", "reference", "owner", "models", "grace_ms")
+    volumes = ("daily_requests", "daily_tokens", "total_requests", "total_tokens")
+    period = {name: format_moment(getattr(row, name)) for name in ("valid_from", "valid_until")}
+    return {name: getattr(row, name) for name in (*same, *volumes)} | period
+
+
+def approve(session: Session, tenant: str, proposal_id: str, *, actor: str, now: datetime) -> EntitlementRow:
+    """Grant what another person proposed.
 
     Raises UnknownProposalError, SamePersonError, EntitledAlreadyError or PeriodError.
     """
@@ -116,20 +142,28 @@ def approve(session: Session, tenant: str, proposal_id: str, *, actor: str, now:
         valid_until=row.valid_until,
         reference=row.reference,
         actor=actor,
+        owner=row.owner,
+        models=None if row.models is None else tuple(row.models),
+        daily_requests=row.daily_requests,
+        daily_tokens=row.daily_tokens,
+        total_requests=row.total_requests,
+        total_tokens=row.total_tokens,
+        grace_ms=row.grace_ms,
     )
     granted = entitlements.add_entitlement(session, tenant, grant, now)
     row.decision, row.decided_by, row.decided_at, row.entitlement_id = "approved", actor, now, granted.entitlement_id
     session.flush()
     _tell(session, row, "entitlement.approved", actor, now)
-    return granted.entitlement_id
+    return granted
 
 
-def reject(session: Session, tenant: str, proposal_id: str, *, actor: str, now: datetime) -> None:
+def reject(session: Session, tenant: str, proposal_id: str, *, actor: str, now: datetime) -> ProposalRow:
     """Turn a proposal down, or take one's own back; raises UnknownProposalError."""
     row = _open(session, tenant, proposal_id)
     row.decision, row.decided_by, row.decided_at = "rejected", actor, now
     session.flush()
     _tell(session, row, "entitlement.rejected", actor, now)
+    return row
 
 
 def _open(session: Session, tenant: str, proposal_id: str) -> ProposalRow:

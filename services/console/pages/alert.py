@@ -80,14 +80,11 @@ def show_alert(request: Request, context: Context, alert_id: RecordId) -> HTMLRe
 
 
 @router.get("/alerts/{alert_id}/graph.json", response_class=JSONResponse, response_model=None)
-def graph(request: Request, context: Context, alert_id: RecordId) -> dict[str, Any] | JSONResponse:
+def graph(request: Request, context: Context, alert_id: RecordId) -> dict[str, Any]:
     """Give the graph of an alert's pools, accounts and organisations, for the chart."""
-    try:
-        with context.transaction() as session:
-            found = alerts.read_alert(session, viewer_of(request).tenant, alert_id, members=GRAPH_MEMBERS)
-            overlapping = insight.shared_members(session, viewer_of(request).tenant, alert_id, limit=OVERLAPPING)
-    except alerts.UnknownAlertError:
-        return JSONResponse({"nodes": [], "links": []}, HTTPStatus.NOT_FOUND)
+    with context.transaction() as session:
+        found = alerts.read_alert(session, viewer_of(request).tenant, alert_id, members=GRAPH_MEMBERS)
+        overlapping = insight.shared_members(session, viewer_of(request).tenant, alert_id, limit=OVERLAPPING)
     return relations.graph(describe_alert(found), overlapping)
 
 

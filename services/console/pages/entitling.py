@@ -6,12 +6,12 @@ from datetime import UTC, datetime, time
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from starlette.responses import HTMLResponse, Response
 
-from services.adapters.postgres import entitlements, proposals
+from services.adapters.postgres import entitlements, metering, proposals
 from services.api.context import Context  # noqa: TC001 - FastAPI reads annotations at run time
-from services.api.models import Identifier, RecordId, Words
+from services.api.models import Identifier, RecordId, Volume, Words
 from services.console.flash import told
 from services.console.pages.acting import go
 from services.console.rendering import render
@@ -40,7 +40,19 @@ class Proposal(BaseModel):
     first: datetime | None = None
     last: datetime
     reference: Words
+    owner: Annotated[str, Field(max_length=256)] = ""
+    models: tuple[Annotated[str, Field(max_length=128)], ...] | None = None
+    daily_requests: Volume | None = None
+    daily_tokens: Volume | None = None
+    total_requests: Volume | None = None
+    total_tokens: Volume | None = None
     alert: RecordId | None = None
+
+    @field_validator("models", mode="before")
+    @classmethod
+    def _names(cls, value: object) -> object:
+        """Read names with commas or blanks between; none of them is every model."""
+        return tuple(value.replace(",", " ").split()) or None if isinstance(value, str) else value
 
 
 @router.get("/entitlements", response_model=None)
@@ -54,13 +66,15 @@ def show_entitlements(
     """Show what is in force, what is proposed, and the form, filled in where a page sent one here."""
     tenant = viewer_of(request).tenant
     with context.transaction() as session:
-        waiting = proposals.pending(session, tenant)
+        waiting = proposals.pending(session, tenant, limit=ROWS).rows
         granted = entitlements.list_entitlements(session, tenant, limit=ROWS).rows
+        used = metering.totals(session, tenant, context.now())
     return render(
         request,
         "entitlements.html",
         waiting=waiting,
         granted=granted,
+        used=used,
         subject=subject,
         subject_kind=subject_kind,
         alert=alert,
@@ -85,6 +99,12 @@ async def propose(request: Request, context: Context) -> Response:
         valid_until=_day(asked.last, time.max),
         reference=asked.reference,
         actor=viewer.name,
+        owner=asked.owner,
+        models=asked.models,
+        daily_requests=asked.daily_requests,
+        daily_tokens=asked.daily_tokens,
+        total_requests=asked.total_requests,
+        total_tokens=asked.total_tokens,
     )
     return _try(context, "proposed", lambda session: proposals.propose(session, viewer.tenant, grant, asked.alert, now))
 

@@ -11,14 +11,15 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from starlette.responses import HTMLResponse
 
 from services.adapters.postgres import queue
-from services.adapters.postgres.alerts import find_alert, list_members
+from services.adapters.postgres.alerts import list_members
 from services.adapters.postgres.cursors import CursorError
 from services.api.context import Context  # noqa: TC001 - FastAPI reads annotations at run time
-from services.api.models import Identifier, RecordId
+from services.api.known import KnownAlert  # noqa: TC001 - as above
+from services.api.models import Identifier
 from services.console.rendering import is_fragment, render
 from services.console.state import state_of
 from services.console.viewer import viewer_of
-from services.console.wording import FACET_NAMES
+from services.console.wording import FACET_NAMES, SEVERITIES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -113,6 +114,8 @@ def facet_choices(query: QueueQuery, facets: queue.Facets) -> list[Facet]:
         counts = dict(facets.counts[name])
         chosen = wanted.chosen(name)
         values = [*counts, *(value for value in chosen if value not in counts)]
+        if name == "severity":
+            values.sort(key=SEVERITIES.index)
         choices = []
         for value in values:
             if not value:
@@ -166,11 +169,10 @@ def show_organisations(request: Request, context: Context, query: Annotated[Queu
 
 
 @router.get("/queue/{alert_id}/members", response_model=None)
-def show_members(request: Request, context: Context, alert_id: RecordId) -> HTMLResponse:
+def show_members(request: Request, context: Context, alert_id: KnownAlert) -> HTMLResponse:
     """Give the strongest members of a campaign, below its row."""
     tenant = viewer_of(request).tenant
     with context.transaction() as session:
-        find_alert(session, tenant, alert_id)  # An alert of somebody else's is not there, and says so.
         page = list_members(session, tenant, alert_id, limit=MEMBERS_SHOWN)
     return render(
         request, "queue_members.html", members=page.rows, alert_id=alert_id, more=page.next_cursor is not None

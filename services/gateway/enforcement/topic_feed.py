@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
 from schemas.topics import DECISIONS
+from services.adapters.kafka.batches import next_batch
 from services.gateway.publishing.counts import DECISIONS as TAKEN
 from services.gateway.publishing.counts import FAILURES
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from services.gateway.publishing.counts import Counts
 
 FOLLOW_FAILURE: Final = "follow"
-_POLL_SECONDS: Final = 0.2
+_POLL_SECONDS: Final = 0.5
 _PRUNE_SECONDS: Final = 60.0
 _AGAIN_SECONDS: Final = 2.0
 
@@ -36,7 +37,6 @@ class TopicFollower:
             "enable.auto.offset.store": False,
             "isolation.level": "read_committed",
             "enable.partition.eof": True,
-            "fetch.wait.max.ms": 50,
             "fetch.message.max.bytes": DECISIONS.maximum_bytes,
         }
         self._cache = cache
@@ -84,7 +84,7 @@ class TopicFollower:
         consumer.assign([TopicPartition(DECISIONS.name, place, OFFSET_BEGINNING) for place in found.partitions])
         prune_at = self._clock.monotonic() + _PRUNE_SECONDS
         while not self._stop.is_set():
-            for message in consumer.consume(500, _POLL_SECONDS):
+            for message in next_batch(consumer, 500, _POLL_SECONDS):
                 self._take(message)
             if self._clock.monotonic() >= prune_at:
                 self._cache.prune(self._clock.now_ms())

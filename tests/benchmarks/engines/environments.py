@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 PACKAGES: Final = {
     "quix": ("quixstreams==3.28.1", "river==0.26.1"),
     "bytewax": ("bytewax[kafka]==0.21.1", "river==0.26.1"),
-    "faust": ("faust-streaming==0.15.3", "river==0.26.1"),
+    "faust": ("faust-streaming==0.15.3", "aiokafka[lz4]==0.14.0", "river==0.26.1"),
 }
 
 

@@ -154,11 +154,52 @@ def test_a_label_that_is_none_is_refused_without_its_words(
     assert client.get("/v1/labels").json()["items"] == []
 
 
-def test_entitlements_are_granted_once_listed_and_taken_back(client: httpx.Client) -> None:
-    granted = client.post("/v1/entitlements", json=ENTITLEMENT)
+@pytest.fixture
+def second(client: httpx.Client, engine: Engine) -> Iterator[httpx.Client]:
+    """Another lead, on the same server."""
+    with client_of(str(client.base_url), session_of(engine, "acme", "tom", "lead")) as opened:
+        yield opened
+
+
+def proposed(client: httpx.Client, **changes: Any) -> str:
+    """Ask for an entitlement; gives the address that its decisions begin with."""
+    answer = client.post("/v1/entitlement-proposals", json=ENTITLEMENT | changes)
+    assert answer.status_code == 201
+    return f"/v1/entitlement-proposals/{answer.json()['proposal_id']}"
+
+
+def test_an_entitlement_takes_two_people(client: httpx.Client, second: httpx.Client) -> None:
+    terms = {"owner": "partners", "models": ["m-1"], "daily_requests": 5, "total_tokens": 9, "grace_seconds": 60}
+    asked = proposed(client, **terms)
+    problem(client.post(f"{asked}/approve"), 403)
+    # Nobody grants alone by another road either.
+    assert client.post("/v1/entitlements", json=ENTITLEMENT).status_code == 405
+    assert client.get("/v1/entitlements").json()["items"] == []
+    (waiting,) = second.get("/v1/entitlement-proposals").json()["items"]
+    assert (waiting["proposed_by"], waiting["decision"]) == ("lea", None)
+    granted = second.post(f"{asked}/approve")
     assert granted.status_code == 201
-    problem(client.post("/v1/entitlements", json=ENTITLEMENT), 409)
-    problem(client.post("/v1/entitlements", json=ENTITLEMENT | {"valid_until": "2020-01-01T00:00:00Z"}), 422)
+    held = {"created_by": "tom", "grace_ms": 60_000} | {key: terms[key] for key in terms if key != "grace_seconds"}
+    assert held.items() <= granted.json().items()
+    problem(second.post(f"{asked}/approve"), 404)
+    assert second.get("/v1/entitlement-proposals").json()["items"] == []
+
+
+def test_a_proposal_is_turned_down_or_taken_back(client: httpx.Client, second: httpx.Client) -> None:
+    for judge in (second, client):
+        asked = proposed(client)
+        assert judge.post(f"{asked}/reject").json()["decision"] == "rejected"
+        problem(second.post(f"{asked}/approve"), 404)
+    assert client.get("/v1/entitlements").json()["items"] == []
+    problem(client.post("/v1/entitlement-proposals/nothing/reject"), 404)
+    ended = ENTITLEMENT | {"valid_until": "2020-01-01T00:00:00Z"}
+    problem(client.post("/v1/entitlement-proposals", json=ended), 422)
+
+
+def test_entitlements_are_granted_once_listed_and_taken_back(client: httpx.Client, second: httpx.Client) -> None:
+    first, again = proposed(client), proposed(client)
+    granted = second.post(f"{first}/approve")
+    problem(second.post(f"{again}/approve"), 409)
     assert len(client.get("/v1/entitlements", params={"in_force": True}).json()["items"]) == 1
     path = f"/v1/entitlements/{granted.json()['entitlement_id']}/revoke"
     revoked = client.post(path)
@@ -166,7 +207,7 @@ def test_entitlements_are_granted_once_listed_and_taken_back(client: httpx.Clien
     assert client.post(path).json() == revoked.json()
     assert client.get("/v1/entitlements", params={"in_force": True}).json()["items"] == []
     problem(client.post("/v1/entitlements/nobody/revoke"), 404)
-    assert client.post("/v1/entitlements", json=ENTITLEMENT).status_code == 201
+    assert second.post(f"{again}/approve").status_code == 201
 
 
 def test_a_database_that_is_away_is_503_and_soon_tried_again() -> None:
@@ -283,5 +324,5 @@ def test_every_operation_keeps_its_contract(app: FastAPI, engine: Engine, alerts
                 statuses[response.status_code] += 1
 
             exercise()
-    assert len(operations) == 46
+    assert len(operations) == 49
     assert statuses[200 if mode is GenerationMode.POSITIVE else 422] > 20

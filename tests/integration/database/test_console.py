@@ -143,6 +143,8 @@ def test_an_entitlement_takes_two_people(ana: httpx.Client, tom: httpx.Client) -
         "kind": "licence",
         "reference": "contract 9",
         "last": "2027-01-01",
+        "models": "m-1, m-2",
+        "daily_requests": "200000",
     }
     assert "done=proposed" in ana.post("/entitlements", data=form).headers["location"]
     found = re.search(r"/entitlements/proposals/(\w+)/", ana.get("/entitlements").text)
@@ -152,6 +154,9 @@ def test_an_entitlement_takes_two_people(ana: httpx.Client, tom: httpx.Client) -
     assert "done=approved" in tom.post(place).headers["location"]
     assert "refused=UnknownProposalError" in tom.post(place).headers["location"]
     assert "contract 9" in ana.get(f"/alerts/{ALERT}").text
+    granted = ana.get("/entitlements").text
+    assert "m-1, m-2" in granted
+    assert "200k requests a day" in granted
     assert "refused=form" in ana.post("/entitlements", data=form | {"subject": "x"}).headers["location"]
 
 

@@ -15,11 +15,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from services.adapters.clock import SystemClock
-from services.adapters.postgres.identity_tables import UserRow
+from services.adapters.postgres.identity_tables import PendingSignInRow, UserRow
 from services.api.app import create_app
 from services.api.context import ApiContext
 from services.identity import people
@@ -40,11 +40,11 @@ ANA = {"sub": "ana-at-provider", "preferred_username": "ana", "groups": ["soc", 
 
 @pytest.fixture(scope="module")
 def issuer() -> Iterator[str]:
-    """The provider of the package oidc-provider-mock, in a process of its own."""
+    """A provider in a process of its own, which holds PKCE's verifier against its challenge."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "oidc_provider_mock", "--port", str(port), "--user-claims", json.dumps(ANA)]
+    command = [sys.executable, "-m", "tests.integration.database.strict_provider", str(port), json.dumps(ANA)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     url = f"http://127.0.0.1:{port}"
     try:
@@ -141,12 +141,26 @@ def test_whom_an_admin_has_shut_out_the_provider_does_not_let_in(browser: httpx.
 
 
 def test_the_verifier_is_the_one_that_the_challenge_tells(issuer: str) -> None:
-    # This provider does not hold the two against each other, as real ones must: so it is held here.
     begun = provider_at(issuer).begin("http://127.0.0.1:1/signin/oidc/callback")
     (told,) = parse_qs(urlsplit(begun.url).query)["code_challenge"]
     digest = hashlib.sha256(begun.verifier.encode()).digest()
     assert told == base64.urlsafe_b64encode(digest).decode().rstrip("=")
     assert begun.verifier not in begun.url
+
+
+def test_a_code_without_its_own_verifier_signs_nobody_in(browser: httpx.Client, engine: Engine) -> None:
+    """A stolen code: whoever brings it began another sign-in, so their verifier is another."""
+    _, back = at_provider(browser)
+    with Session(engine) as session, session.begin():
+        session.execute(update(PendingSignInRow).values(verifier="v" * 64))
+    answer = browser.get(back)
+    assert answer.status_code == 502
+    assert "the provider&#39;s answer is refused (OAuthError)" in answer.text
+    assert browser.get("/v1/me").status_code == 401
+    with Session(engine) as session:
+        assert session.scalars(select(UserRow)).all() == []
+    # Nothing else was wrong: the next sign-in of the same browser succeeds.
+    assert browser.get(at_provider(browser)[1]).status_code == 303
 
 
 def test_a_token_for_another_or_with_another_nonce_is_refused(browser: httpx.Client, issuer: str) -> None:

@@ -21,7 +21,7 @@ function axes() {
 function draw(place, data, series, extra = {}) {
   place.replaceChildren();
   const size = { width: place.clientWidth, height: 150 };
-  const chart = new uPlot({ ...size, series: [{}, ...series], axes: axes(), legend: { show: false }, padding: [8, 4, 0, 0],
+  const chart = new uPlot({ ...size, series: [{}, ...series], axes: axes(), legend: { show: false }, padding: [8, 16, 0, 0],
     cursor: { points: { size: 6 } }, ...extra }, data, place);
   charts.push([chart, place]);
 }

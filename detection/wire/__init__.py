@@ -1,0 +1,1 @@
+"""Requests as bytes on the wire, read without a Python object for each."""
