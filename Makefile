@@ -74,7 +74,7 @@ test-gateways: setup .venv-litellm/.complete ## Gateways: real LiteLLM proxy, lo
 	$(ALONE) $(BIN)/pytest -p no:randomly -s tests/gateways/litellm_proxy.py
 	$(ALONE) $(BIN)/pytest -p no:randomly -s tests/gateways/asgi_load.py
 	$(BIN)/python tests/benchmarks/gateway_cost.py
-	$(BIN)/pytest tests/unit/gateway tests/contracts/test_gateway_privacy.py tests/unit/evaluation/test_rotation.py --cov=services.gateway.formats --cov-branch --cov-fail-under=100
+	$(BIN)/pytest tests/unit/gateway tests/unit/test_gateway_formats.py tests/unit/test_gateway_sources.py tests/unit/test_gateway_traces.py tests/contracts/test_gateway_privacy.py tests/unit/evaluation/test_rotation.py --cov=services.gateway.formats --cov-branch --cov-fail-under=100
 	$(MAKE) test-decisions
 
 load-gateways: setup ## The load test with Kafka away for 60 seconds.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from detection.detectors.tail import DirectionalTail
+from detection.detectors.tail import DirectionalTail, certainty
 from detection.features.accounts import NAMES, account_features
 from detection.ids import digest_hex, rfc3339, to_hex
 from detection.outcomes import Evidence, Finding, Member
@@ -107,7 +107,7 @@ class MilestoneLane:
             account=account,
             customer=to_hex(customer),
             requests=requests,
-            strength=round(score / (score + threshold), _DIGITS),
+            strength=round(certainty(score, threshold), _DIGITS),
             since=hop_end,
         )
         return Finding(

@@ -11,7 +11,7 @@ from detection.detectors.reference import LEVELS, Reference
 from detection.detectors.tail import raw_scores
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from detection.columns import Float64Array
     from detection.detectors.reference import Direction
@@ -53,3 +53,19 @@ def build(
     )
     median, q95 = np.round(np.quantile(raw_scores(shape, matrix), (0.5, 0.95)), _DIGITS).tolist()
     return msgspec.structs.replace(shape, median=median, q95=q95)
+
+
+def pool_upwards(matrices: Mapping[int, Sequence[Float64Array]], least: int) -> dict[int, Float64Array]:
+    """Put milestones with fewer than ``least`` rows to the next lower one, whose reference then speaks for them too.
+
+    Few honest subjects come as far as the high counts, and a reference of the low ones alone would find those few odd:
+    who sends 640 requests sends them faster than who sends 40. What is left below ``least`` at the end has none.
+    """
+    pooled: dict[int, Float64Array] = {}
+    waiting: list[Float64Array] = []
+    for milestone in sorted(matrices, reverse=True):
+        waiting += matrices[milestone]
+        if sum(map(len, waiting)) >= least:
+            pooled[milestone] = np.concatenate(waiting)
+            waiting = []
+    return dict(sorted(pooled.items()))

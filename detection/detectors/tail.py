@@ -18,7 +18,7 @@ from river import base
 from detection.detectors.reference import LEVELS, Reference
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
     from detection.columns import Float64Array
     from detection.detectors.reference import Direction
@@ -26,10 +26,73 @@ if TYPE_CHECKING:
 CAP_NATS: Final = 6.0  # Rarer than 1 in 400 counts as 1 in 400: a reference rarely knows more.
 IDLE_NATS: Final = 1.0  # Two in five honest values lie out this far; they are no evidence.
 ALIBI_NATS: Final = 3.0  # One aspect alone must not clear what all others agree on.
+_HALVINGS: Final = 4.0  # Of doubt, from the threshold to twice the threshold.
+_MOST_CERTAIN: Final = 0.99  # An alert is a lead: behaviour alone is no proof.
 _LEAST_SPREAD: Final = 1.0  # Nats. A reference whose scores all agree would blow up the smallest difference.
 _LEVELS: Final = np.array(LEVELS)
+_ROWS_AT_ONCE: Final = 512  # Times features times quantiles: a megabyte of comparisons.
 _Q90: Final = LEVELS.index(0.9)
 _Q99: Final = LEVELS.index(0.99)
+
+
+class Tables:
+    """A reference's tables as arrays: all features of all rows are read at once. Shapes ``(features, ...)``."""
+
+    def __init__(self, reference: Reference) -> None:
+        width = len(reference.names)
+        self.counts = np.array(reference.counts, np.float64)
+        self.sign = np.array([1.0 if direction == "high" else -1.0 for direction in reference.directions])
+        self.honest = np.zeros((width, len(LEVELS)))  # Ascending towards the suspicious side.
+        for j, (table, direction) in enumerate(zip(reference.quantiles, reference.directions, strict=True)):
+            if table:
+                self.honest[j] = table if direction == "high" else -np.array(table)[::-1]
+        self.scale = (self.honest[:, _Q99] - self.honest[:, _Q90]) / math.log(10.0)
+        self.alibis = np.array(reference.alibis or (False,) * width, np.bool_)
+        groups: dict[str, list[int]] = {}
+        for j, aspect in enumerate(reference.aspects):
+            groups.setdefault(aspect, []).append(j)
+        self.aspects = [np.array(columns) for columns in groups.values() if len(columns) > 1]
+
+    def probabilities(self, matrix: Float64Array) -> Float64Array:
+        """Give P(honest value at least as extreme) of each value, shape of ``matrix``; see ``tail_probability``."""
+        x = matrix * self.sign
+        every = np.arange(len(self.sign))
+        # The number of table entries below x is where a left-sided search would put it; NaN goes to the end.
+        at = (self.honest < x[:, :, None]).sum(axis=2)
+        inside = np.clip(at, 1, len(LEVELS) - 1)
+        low, high = self.honest[every, inside - 1], self.honest[every, inside]
+        width = high - low
+        part = np.clip((x - low) / np.where(width > 0, width, 1.0), 0.0, 1.0)
+        below = _LEVELS[inside - 1] + part * (_LEVELS[inside] - _LEVELS[inside - 1])
+        below[at == 0] = 0.0
+        p: Float64Array = ((1.0 - below) * self.counts + 1.0) / (self.counts + 1.0)
+        beyond = x > self.honest[:, -1]
+        if beyond.any():
+            scale = np.broadcast_to(self.scale, x.shape)[beyond]
+            excess = (x - self.honest[:, -1])[beyond] / np.where(scale > 0, scale, np.inf)
+            p[beyond] = np.exp(-excess) / (np.broadcast_to(self.counts, x.shape)[beyond] + 1.0)
+        p[np.isnan(x) | (self.counts == 0)] = 1.0
+        return p
+
+    def nats(self, matrix: Float64Array) -> Float64Array:
+        """Give each feature's nats, shape of ``matrix``; of each aspect the feature that says most, others nothing."""
+        if len(matrix) > _ROWS_AT_ONCE:
+            parts = range(0, len(matrix), _ROWS_AT_ONCE)
+            return np.concatenate([self.nats(matrix[start : start + _ROWS_AT_ONCE]) for start in parts])
+        p = self.probabilities(matrix)
+        # Below e^-6 the logarithm is capped anyway, and an underflow to 0 would warn.
+        nats = np.minimum(-np.log(np.maximum(p, 1e-300)), CAP_NATS) - IDLE_NATS
+        cleared = np.maximum(nats + np.log(np.clip(2.0 * (1.0 - p), 1e-300, 1.0)), -ALIBI_NATS)
+        cleared[np.isnan(matrix)] = 0.0
+        nats = np.where(self.alibis, cleared, np.maximum(nats, 0.0))
+        every = np.arange(len(nats))
+        for columns in self.aspects:
+            part = nats[:, columns]
+            best = np.argmax(part, axis=1)
+            kept = np.zeros_like(part)
+            kept[every, best] = part[every, best]
+            nats[:, columns] = kept
+        return nats
 
 
 def tail_probability(values: Float64Array, table: Float64Array, count: int, direction: Direction) -> Float64Array:
@@ -39,57 +102,16 @@ def tail_probability(values: Float64Array, table: Float64Array, count: int, dire
     the most extreme honest value the tail goes on as an exponential with the scale of the outer tenth, and stays at
     1 / (count + 1) where the outer tenth has no width: then nothing is known of how rare "further" is.
     """
-    if not count:
-        return np.ones_like(values)
-    x = values if direction == "high" else -values
-    honest = table if direction == "high" else -table[::-1]
-    at = np.searchsorted(honest, x, side="left")
-    inside = np.clip(at, 1, len(honest) - 1)
-    low, high = honest[inside - 1], honest[inside]
-    width = high - low
-    part = np.clip((x - low) / np.where(width > 0, width, 1.0), 0.0, 1.0)
-    below = _LEVELS[inside - 1] + part * (_LEVELS[inside] - _LEVELS[inside - 1])
-    below[at == 0] = 0.0
-    p: Float64Array = ((1.0 - below) * count + 1.0) / (count + 1.0)
-    beyond = x > honest[-1]
-    if beyond.any():
-        scale = (honest[_Q99] - honest[_Q90]) / math.log(10.0)
-        excess = (x[beyond] - honest[-1]) / scale if scale > 0 else 0.0
-        p[beyond] = np.exp(-excess) / (count + 1.0)
-    p[np.isnan(x)] = 1.0
-    return p
-
-
-def _addends(reference: Reference, matrix: Float64Array) -> Float64Array:
-    """Give each feature's nats, shape of ``matrix``."""
-    nats = np.zeros(matrix.shape)
-    alibis = reference.alibis or (False,) * len(reference.names)
-    for j, (table, count, direction) in enumerate(
-        zip(reference.quantiles, reference.counts, reference.directions, strict=True)
-    ):
-        p = tail_probability(np.ascontiguousarray(matrix[:, j]), np.array(table), count, direction)
-        # Below e^-6 the logarithm is capped anyway, and an underflow to 0 would warn.
-        nats[:, j] = np.minimum(-np.log(np.maximum(p, 1e-300)), CAP_NATS) - IDLE_NATS
-        if alibis[j]:
-            nats[:, j] = np.maximum(nats[:, j] + np.log(np.clip(2.0 * (1.0 - p), 1e-300, 1.0)), -ALIBI_NATS)
-            nats[np.isnan(matrix[:, j]), j] = 0.0
-        else:
-            nats[:, j] = np.maximum(nats[:, j], 0.0)
-    return _strongest(reference.aspects, nats)
-
-
-def _strongest(aspects: Sequence[str], nats: Float64Array) -> Float64Array:
-    """Leave of each aspect the feature that says most; the others add nothing."""
-    for aspect in dict.fromkeys(aspects):
-        columns = [j for j, name in enumerate(aspects) if name == aspect]
-        if len(columns) > 1:
-            part = nats[:, columns]
-            best = np.argmax(part, axis=1)
-            kept = np.zeros_like(part)
-            every = np.arange(len(part))
-            kept[every, best] = part[every, best]
-            nats[:, columns] = kept
-    return nats
+    one = Reference(
+        names=("",),
+        directions=(direction,),
+        quantiles=(tuple(table.tolist()),),
+        counts=(count,),
+        median=0.0,
+        q95=0.0,
+        count=count,
+    )
+    return Tables(one).probabilities(values[:, None])[:, 0]
 
 
 def _sum(nats: Float64Array) -> Float64Array:
@@ -100,9 +122,18 @@ def _sum(nats: Float64Array) -> Float64Array:
     return total
 
 
+def certainty(score: float, threshold: float) -> float:
+    """Tell how sure a score at or above its threshold is: 0.5 at the threshold, 0.99 at most.
+
+    Doubt halves with every quarter of the threshold. Of honest pools and accounts that no reference had seen, half as
+    many reach a score that is a twelfth of the threshold higher, so this is the cautious side.
+    """
+    return min(1.0 - math.exp2(-1.0 - _HALVINGS * (score / threshold - 1.0)), _MOST_CERTAIN)
+
+
 def raw_scores(reference: Reference, matrix: Float64Array) -> Float64Array:
     """Give the raw scores in nats of rows of features in the order of ``reference.names``."""
-    return _sum(_addends(reference, matrix))
+    return _sum(Tables(reference).nats(matrix))
 
 
 class DirectionalTail(base.AnomalyDetector):
@@ -118,6 +149,7 @@ class DirectionalTail(base.AnomalyDetector):
 
     def __init__(self, reference: Reference) -> None:
         self.reference = reference
+        self._tables = Tables(reference)
 
     @classmethod
     def _unit_test_params(cls) -> Iterator[dict[str, Any]]:
@@ -147,5 +179,5 @@ class DirectionalTail(base.AnomalyDetector):
         Returns the scores, shape ``(n,)``, and each feature's addend in them, shape ``(n, features)``: the addends of
         a row sum to its score plus ``median / spread``.
         """
-        nats = _addends(self.reference, np.asarray(matrix, np.float64))
+        nats = self._tables.nats(np.asarray(matrix, np.float64))
         return (_sum(nats) - self.reference.median) / self.spread, nats / self.spread

@@ -43,6 +43,8 @@ Aspect = Literal[
 ]
 # Where customers of their own differ, and workers of one operator do not.
 EXCHANGEABLE: Final = frozenset({"volume", "hours", "lengths", "content", "conversation"})
+# What was asked before teaches a copy nothing: test suites and dashboards repeat themselves, harvests hardly.
+ALIBIS: Final = EXCHANGEABLE | {"novelty"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,11 @@ class PoolFeature:
     def exchangeability(self) -> bool:
         """Tell whether it says how far customers are interchangeable."""
         return self.aspect in EXCHANGEABLE
+
+    @property
+    def alibi(self) -> bool:
+        """Tell whether its honest side counts against suspicion."""
+        return self.aspect in ALIBIS
 
 
 _RATIO: Final = "a ratio of sums: defined from one request on"

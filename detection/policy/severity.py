@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final
 
+from detection.detectors.tail import certainty
+
 if TYPE_CHECKING:
     from detection.outcomes import Severity
 
@@ -22,9 +24,9 @@ def severity_of(score: float, threshold: float, customers: int) -> Severity:
 
 
 def confidence_of(score: float, threshold: float, groups: int, *, cohort_only: bool) -> float:
-    """Give how sure an incident is, 0..1: half at the threshold, surer with the score and with each group of keys.
+    """Give how sure an incident is, 0..1: ``certainty`` of its score, surer with each further group of keys.
 
     ``cohort_only``: nothing but youth holds the customers together. Youth is context, not evidence.
     """
-    doubt = math.exp2(-score / threshold) * math.pow(1.0 - _SECOND_VIEW, max(groups - 1, 0))
+    doubt = (1.0 - certainty(score, threshold)) * math.pow(1.0 - _SECOND_VIEW, max(groups - 1, 0))
     return round((1.0 - doubt) * (_COHORT_DISCOUNT if cohort_only else 1.0), 4)

@@ -37,12 +37,15 @@ def _findings(hop: int, rows: StructuredArray, config: DetectionConfig) -> list[
     rows = rows[order[group_starts(*(np.ascontiguousarray(rows[name][order]) for name in _KEY))]]
     findings = []
     starts = group_starts(rows["pool"])
+    ends = np.append(starts[1:], len(rows))
+    # Nearly every prompt is one customer's alone, so the customers are counted for all prompts at once.
+    new = np.zeros(len(rows), np.int64)
+    new[group_starts(rows["pool"], rows["customer"])] = 1
+    counts = np.add.reduceat(new, starts) if len(starts) else new
+    shared = np.flatnonzero((counts > 1) & (counts <= config.links.crowd))
     time = rfc3339((hop + 1) * config.clocking.hop_ms)
-    for start, end in zip(starts.tolist(), np.append(starts[1:], len(rows)).tolist(), strict=True):
-        some = rows[start:end]
-        customers = len(np.unique(some["customer"]))
-        if not 1 < customers <= config.links.crowd:
-            continue
+    for place in shared.tolist():
+        some, customers = rows[starts[place] : ends[place]], int(counts[place])
         members = [
             Member(account=to_hex(account), customer=to_hex(customer), requests=1, strength=0.0, since=time)
             for account, customer in zip(some["account"].tolist(), some["customer"].tolist(), strict=True)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import numpy as np
 
+from detection.detectors.calibration import pool_upwards
 from detection.detectors.reference import LEVELS, Reference, References
 from detection.detectors.tail import DirectionalTail
 from detection.pools.scoring import LEAST_ROWS, build_pool_reference, pool_tails, speaking, strata
@@ -110,9 +111,7 @@ def propose(
     }
     trimmed, matrices = _clean_accounts(accounts, used, config, screened.suspects)
     learned_accounts = {
-        milestone: build_account_reference(np.concatenate(parts))
-        for milestone, parts in sorted(matrices.items())
-        if sum(map(len, parts)) >= LEAST_ROWS
+        milestone: build_account_reference(matrix) for milestone, matrix in pool_upwards(matrices, LEAST_ROWS).items()
     }
     drift = {name: moved(used.pools[name], one) for name, one in learned_pools.items() if name in used.pools}
     drift |= {

@@ -27,7 +27,7 @@ _LEAST_SD: Final = 0.15  # Nats; a core that agrees to the last digit must not m
 _GATES: Final = 3  # The first columns of ``_profile`` decide; the others shade the strength.
 _BACKGROUND: Final = 3.0  # Strangers vary about the core's centre three times as widely as the core does.
 _AGREEMENT: Final = 0.5  # The profile's columns are correlated: six of them weigh as three.
-_HALF_EVIDENCE: Final = 3.0  # Requests at which a customer's own evidence counts half.
+_HALF_EVIDENCE: Final = 1.5  # Requests at which a customer's own evidence counts half.
 
 
 @dataclass(frozen=True, slots=True)

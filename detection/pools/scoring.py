@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from detection.detectors.calibration import build
-from detection.detectors.tail import DirectionalTail
+from detection.detectors.tail import DirectionalTail, certainty
 from detection.families import FAMILIES, Family
 from detection.features.pools import CATALOGUE, NAMES, SCORED, PoolBatch, pool_features
 from detection.ids import digest_hex, rfc3339, to_hex
@@ -75,7 +75,7 @@ class _Scored:
 def build_pool_reference(matrix: Float64Array) -> Reference:
     """Make the reference of one stratum from honest pools' scored features, one pool a row."""
     aspects = [feature.aspect for feature in _FEATURES]
-    return build(SCORED_NAMES, SCORED_DIRECTIONS, matrix, aspects, [feature.exchangeability for feature in _FEATURES])
+    return build(SCORED_NAMES, SCORED_DIRECTIONS, matrix, aspects, [feature.alibi for feature in _FEATURES])
 
 
 def band_of(customers: float) -> str:
@@ -161,8 +161,7 @@ class PoolScorer:
         ends = np.append(batch.starts[1:], len(batch.members))
         members = batch.members[batch.starts[row] : ends[row]]
         family = Family(int(pool["family"]))
-        # Half sure at the threshold; sure at a few times of it.
-        confidence = 1.0 - 2.0 ** -float(scored.scores[row] / threshold)
+        confidence = certainty(float(scored.scores[row]), threshold)
         by_design = FAMILIES[family].shared_by_design
         core = choose(members, self._config.pools, 0.5 + confidence / 2.0, shared_by_design=by_design)
         if not core.whole:

@@ -128,6 +128,10 @@ def build(
     accounts: Annotated[
         list[Path] | None, typer.Option("--accounts", help="Account attributes, one file for each file of traffic.")
     ] = None,
+    alone: Annotated[
+        list[Path] | None,
+        typer.Option("--accounts-only", help="Honest traffic of one operator's groups: pools learn nothing of it."),
+    ] = None,
     version: Annotated[str, typer.Option("--version", help="Names the set in whatever cites it.")] = "local",
     partitions: Annotated[
         int | None, typer.Option("--partitions", min=1, help="As the cluster's topics. [default: the setting]")
@@ -142,13 +146,14 @@ def build(
     vectors, pools = [], []
     rejects: Counter[str] = Counter()
     events = 0
-    for place, file in enumerate(files):
+    for place, file in enumerate([*files, *(alone or [])]):
         run = Backtest(config, None, partitions or settings.partitions)
-        told = accounts[place] if accounts else None
+        told = accounts[place] if accounts and place < len(files) else None
         list(_play(run, settings, file, format_name, told, {}, rejects, quiet=as_json))
         events += run.counts.events
         vectors += run.pipeline.account_vectors
-        pools += run.pipeline.pool_vectors
+        if place < len(files):
+            pools += run.pipeline.pool_vectors
     if not events:
         raise NothingToTestError(f"no record is a request of {format_name}")
     references = build_references(version, vectors, pools)

@@ -8,6 +8,7 @@ from confluent_kafka.admin import AdminClient
 
 from services import bootstrap
 from services.api.__main__ import serve
+from services.console.counting import FacetCounts
 from services.console.flow import Flow
 from services.console.history import WindowHistory
 from services.console.mounting import ROUTERS
@@ -36,6 +37,7 @@ def prepare(app: FastAPI, context: ApiContext, settings: Settings) -> None:
     app.state.console = ConsoleState(
         context=context,
         pulse=Pulse(context),
+        counts=FacetCounts(context.clock),
         detection=bootstrap.load_detection_config(settings),
         version=bootstrap.product_version(),
         flow=Flow(AdminClient(base), context.clock).start(),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from detection.detectors.calibration import build
+from detection.detectors.calibration import build, pool_upwards
 from detection.detectors.reference import Reference, References
 from detection.features.catalogue import ACCOUNT_ALIBIS, ACCOUNT_ASPECTS, ACCOUNT_FEATURES
 from detection.pools.scoring import LEAST_ROWS, build_pool_reference, strata
@@ -37,7 +37,10 @@ def build_account_reference(matrix: Float64Array) -> Reference:
 
 
 def build_references(version: str, accounts: Iterable[MilestoneVectors], pools: Iterable[PoolVector]) -> References:
-    """Make references of every milestone with 60 honest accounts or more, and every stratum with 60 pool scorings."""
+    """Make references of every stratum with 60 pool scorings or more, and of milestones with 60 honest accounts.
+
+    A milestone with fewer speaks through the next lower one (``detection.detectors.calibration.pool_upwards``).
+    """
     rows: dict[str, list[Float64Array]] = defaultdict(list)
     for vector in pools:
         for name in strata(vector.group, vector.band):
@@ -48,9 +51,8 @@ def build_references(version: str, accounts: Iterable[MilestoneVectors], pools: 
     return References(
         version=version,
         accounts={
-            milestone: build_account_reference(np.concatenate(parts))
-            for milestone, parts in sorted(milestones.items())
-            if sum(map(len, parts)) >= LEAST_ACCOUNTS
+            milestone: build_account_reference(matrix)
+            for milestone, matrix in pool_upwards(milestones, LEAST_ACCOUNTS).items()
         },
         pools={
             name: build_pool_reference(np.array(values))

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from detection.outcomes import Alert
     from services.adapters.clock import Clock
-    from services.adapters.postgres.tables import WebhookRow
+    from services.adapters.postgres.webhook_tables import WebhookRow
     from services.telemetry.metrics import Metrics
 
 JOB: Final = "subscribers"

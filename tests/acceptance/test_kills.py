@@ -23,8 +23,8 @@ pytestmark = [pytest.mark.acceptance, pytest.mark.slow, pytest.mark.timeout(1800
 VICTIMS = ("accounts", "pools", "alert-sink", "kafka", "postgres")
 PROGRAMS = {"accounts": "stream_jobs.accounts", "pools": "stream_jobs.pools", "alert-sink": "services.alert_sink"}
 PROGRAMS |= {"kafka": "kafka.Kafka", "postgres": "postgres"}
-# A day in less than a minute: about 37,000 requests, one kill in every eight seconds.
-SPEED = "1700x"
+# A day in four minutes: about 37,000 requests. Five recoveries fit into it on a slow machine too.
+SPEED = "350x"
 BETWEEN_SECONDS = 7.0
 
 
@@ -48,7 +48,7 @@ def _kill_each(product: Product, replay: subprocess.Popen[bytes]) -> dict[str, f
     killed = {}
     for name in VICTIMS:
         time.sleep(BETWEEN_SECONDS)
-        wait_until(partial(_is_ready, product, name), 60, f"{name} is ready to be killed")
+        wait_until(partial(_is_ready, product, name), 120, f"{name} is ready to be killed")
         pid = product.status()[name]["pid"]
         assert PROGRAMS[name].encode() in Path(f"/proc/{pid}/cmdline").read_bytes(), name
         assert replay.poll() is None, f"the traffic had ended before {name} was killed"
@@ -80,7 +80,7 @@ def test_after_every_kill_the_alerts_are_those_of_an_undisturbed_run(killed: Pro
         last = max(at.values())
         wait_until(partial(_recovered, killed), 120, "every part is ready again")
         tell(f"killed {', '.join(at)}; all ready again {time.monotonic() - last:.1f} s after the last kill")
-        replayed = killed.finish(replay, "replay", 180)
+        replayed = killed.finish(replay, "replay", 420)
     finally:
         replay.kill()
         replay.wait()

@@ -31,6 +31,7 @@ from services.adapters.postgres.engine import create_engine
 from services.api.app import create_app
 from services.api.context import ApiContext
 from services.api.guard import COOKIE
+from services.console.counting import FacetCounts
 from services.console.mounting import ROUTERS
 from services.console.pulse import Pulse
 from services.console.rules import RULES
@@ -115,7 +116,13 @@ def console(engine: Engine) -> Iterator[tuple[str, str]]:
         engine=engine, metrics=Metrics(), clock=SystemClock(), tenant=TENANT, checks={}, secret=b"for-a-bench" * 4
     )
     app = create_app(context, "0.0.0", pages_routers=ROUTERS, pages_rules=RULES)
-    app.state.console = ConsoleState(context=context, pulse=Pulse(context), detection=DetectionConfig(), version="0")
+    app.state.console = ConsoleState(
+        context=context,
+        pulse=Pulse(context),
+        counts=FacetCounts(context.clock),
+        detection=DetectionConfig(),
+        version="0",
+    )
     with Session(engine) as session, session.begin():
         user = add_user(session, TENANT, "ana", roles=ROLES, password=new_password(), by="bench", now=utc_now())
         token = open_session(session, user, "password", utc_now()).token

@@ -88,7 +88,7 @@ class Wrk:
         command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--latency", "-s", str(script), url]
         told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         self.requests = int(_found(r"(\d+) requests in", told))
-        self.p50, self.p99 = (_ms(_found(rf"{share}%\s+(\S+)", told)) for share in ("50", "99"))
+        self.p50, self.p99 = (_ms(_found(rf"(?m)^ +{share}%\s+(\S+)$", told)) for share in ("50", "99"))
         self.errors = re.findall(r"(Non-2xx.*|Socket errors.*)", told)
 
 

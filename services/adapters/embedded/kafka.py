@@ -126,7 +126,10 @@ class EmbeddedKafka(EmbeddedServer):
     def _format(self, class_path: str, properties: Path) -> None:
         self._report("formatting Kafka's data directory")
         self.data.mkdir(parents=True, exist_ok=True)
-        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        # One in 64 begins with a dash, which the tool would read as an option of its own.
+        cluster = "-"
+        while cluster.startswith("-"):
+            cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         # A file of our own first: a format that dies before it writes anything is half-written too.
         (self.data / ".creating").touch()
         command = self._java(

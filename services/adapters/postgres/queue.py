@@ -8,17 +8,18 @@ its other values can be chosen.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from sqlalchemy import ColumnElement, and_, exists, func, or_, select, true
 from sqlalchemy.orm import defer
 
 from services.adapters.postgres.cursors import Order, Page, read_page
-from services.adapters.postgres.tables import AlertRow, MemberRow
+from services.adapters.postgres.tables import AlertRow, AuditRow, MemberRow, SinkProgressRow
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from sqlalchemy.orm import Session
 
@@ -75,13 +76,34 @@ def list_queue(
     return read_page(session, light, _ORDERS[sort], limit=limit, cursor=cursor)
 
 
-def count_facets(session: Session, tenant: str, wanted: QueueFilter) -> Facets:
-    """Count what each value of each facet would leave, the other facets being as they are."""
+Cube = Sequence[tuple[Any, ...]]
+
+
+def facet_cube(session: Session, tenant: str, wanted: QueueFilter) -> Cube:
+    """Count alerts by every combination of the facets' values; the last of a row is the count.
+
+    The choices of facets do not narrow it: one cube answers every view of an organisation, an account or of all.
+    """
     columns = [getattr(AlertRow, facet) for facet in FACETS]
     narrowed = _beside_facets(wanted)
-    cube = session.execute(
-        select(*columns, func.count()).where(AlertRow.tenant == tenant, *narrowed).group_by(*columns)
-    ).all()
+    counted = select(*columns, func.count()).where(AlertRow.tenant == tenant, *narrowed).group_by(*columns)
+    return [tuple(row) for row in session.execute(counted)]
+
+
+def change_mark(session: Session, tenant: str) -> tuple[int, int]:
+    """Give what differs after any act and after any alert that the sink has stored.
+
+    Acts are in the audit in their own transaction, and so is the sink's progress in that of its alerts. What time alone
+    changes, as the end of a snooze, leaves no mark.
+    """
+    acts = select(func.max(AuditRow.seq)).where(AuditRow.tenant == tenant).scalar_subquery()
+    stored = select(func.sum(SinkProgressRow.next_offset)).where(SinkProgressRow.tenant == tenant).scalar_subquery()
+    found = session.execute(select(func.coalesce(acts, 0), func.coalesce(stored, 0))).one()
+    return int(found[0]), int(found[1])
+
+
+def facets_of(cube: Cube, wanted: QueueFilter) -> Facets:
+    """Say what each value of each facet would leave, the other facets being as they are."""
     counters: dict[Facet, Counter[str]] = {facet: Counter() for facet in FACETS}
     total = everything = 0
     for *found, count in cube:

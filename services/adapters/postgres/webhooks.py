@@ -11,7 +11,7 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from services.adapters.postgres import audit
-from services.adapters.postgres.tables import DeliveryRow, WebhookRow
+from services.adapters.postgres.webhook_tables import DeliveryRow, WebhookRow
 from services.errors import StillwatchError
 
 if TYPE_CHECKING:

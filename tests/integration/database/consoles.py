@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from detection.config import DetectionConfig
 from services.api.app import create_app
+from services.console.counting import FacetCounts
 from services.console.mounting import ROUTERS
 from services.console.pulse import Pulse
 from services.console.rules import RULES
@@ -24,6 +25,7 @@ def console_app(context: ApiContext) -> FastAPI:
     app.state.console = ConsoleState(
         context=context,
         pulse=Pulse(context),
+        counts=FacetCounts(context.clock),
         detection=DetectionConfig(),
         version="0.0.0",
         make_identity=lambda: Identity(b"a key of the tests, 32 bytes long", context.tenant),

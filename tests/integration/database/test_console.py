@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
+from sqlalchemy.orm import Session
 
+from services.adapters.postgres.alert_store import save_progress
 from services.api.context import ApiContext
 from services.api.middleware import CONTENT_SECURITY_POLICY
 from services.console import vendor
@@ -18,7 +20,7 @@ from services.telemetry.health import CheckResult
 from services.telemetry.metrics import Metrics
 from tests.integration.database.consoles import console_app
 from tests.integration.database.people import client_of, session_of
-from tests.integration.database.samples import account_id, make_alert, store
+from tests.integration.database.samples import NOW, account_id, make_alert, store
 from tests.integration.database.serving import FixedClock, serving
 
 if TYPE_CHECKING:
@@ -103,6 +105,24 @@ def test_facets_count_what_each_value_would_leave(ana: httpx.Client) -> None:
     part = ana.get("/queue", headers={"HX-Request": "true"}).text
     assert "<html" not in part
     assert 'id="queue"' in part
+
+
+def test_counts_follow_every_act_and_every_stored_alert_at_once(ana: httpx.Client, engine: Engine) -> None:
+    """They are kept for everybody; the clock of this test stands, so nothing but a change can renew them."""
+
+    def counted() -> str:
+        found = re.search(r"<b>(\d+)</b>\s+alerts", ana.get("/queue").text)
+        assert found
+        return found[1]
+
+    assert (counted(), counted()) == ("5", "5")
+    judge(ana, version_of(ana))
+    assert counted() == "4"
+    store(engine, "acme", [make_alert(6)])
+    assert counted() == "4", "nothing was told of it, so this is the kept count"
+    with Session(engine) as session, session.begin():
+        save_progress(session.connection(), "acme", "alerts", {0: 6}, NOW)
+    assert counted() == "5"
 
 
 def test_a_lost_race_is_told_and_writes_nothing(ana: httpx.Client, tom: httpx.Client) -> None:

@@ -14,6 +14,7 @@ from msgspec import structs
 from detection.accounts.step import FOREST_KEY, PROBES_KEY, AccountsStep
 from detection.columns import CONTRIBUTION, EVENT, Flag
 from detection.config import Clocking, DetectionConfig
+from detection.detectors.tail import certainty
 from detection.families import Family
 from detection.state.rows import ACCOUNT_ROW, RowVersionError
 from detection.state.store import read_rows
@@ -244,7 +245,7 @@ def test_milestones_are_read_at_exactly_their_count(config: DetectionConfig, ref
     finding = outcome.findings[0]
     assert finding.score > finding.threshold
     assert finding.evidence[0].weight == max(one.weight for one in finding.evidence)
-    assert finding.members[0].strength == round(finding.score / (finding.score + finding.threshold), 4)
+    assert finding.members[0].strength == round(certainty(finding.score, finding.threshold), 4)
     assert step.take().findings == []
 
 

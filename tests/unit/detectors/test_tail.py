@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detection.detectors.calibration import build
+from detection.detectors.calibration import build, pool_upwards
 from detection.detectors.reference import LEVELS, Reference, References
-from detection.detectors.tail import DirectionalTail, raw_scores, tail_probability
+from detection.detectors.tail import DirectionalTail, certainty, raw_scores, tail_probability
 
 
 def uniform(count: int = 1000) -> Reference:
@@ -112,3 +112,29 @@ def test_a_reference_whose_tables_do_not_fit_is_refused() -> None:
 def test_the_expected_value_is_the_honest_median() -> None:
     assert uniform(1001).expected("up") == 500.0
     assert build(["a"], ["high"], np.array([[math.nan]])).expected("a") == 0.0
+
+
+def test_a_score_at_its_threshold_is_half_certain_and_doubt_halves_with_every_quarter() -> None:
+    assert [certainty(score, 2.0) for score in (2.0, 2.5, 3.0, 4.0)] == [0.5, 0.75, 0.875, 0.96875]
+
+
+def test_many_rows_at_once_score_as_they_do_one_by_one() -> None:
+    tail = DirectionalTail(uniform())
+    matrix = np.random.default_rng(5).normal(500, 400, (1500, 2))
+    matrix[::7, 0] = np.nan
+    together = tail.score_many(matrix)
+    apart = [tail.score_many(row[None, :]) for row in matrix]
+    assert np.array_equal(together[0], np.concatenate([scores for scores, _ in apart]))
+    assert np.array_equal(together[1], np.concatenate([addends for _, addends in apart]))
+
+
+def test_counts_that_few_reach_speak_through_the_next_lower_one() -> None:
+    matrices = {count: [np.full((rows, 1), float(count))] for count, rows in ((40, 9), (80, 5), (160, 3), (320, 2))}
+    pooled = pool_upwards(matrices, 5)
+    assert {count: sorted(set(rows[:, 0].tolist())) for count, rows in pooled.items()} == {
+        40: [40.0],
+        80: [80.0],
+        160: [160.0, 320.0],
+    }
+    # Too few at the bottom have none; nothing is taken from above that has spoken already.
+    assert set(pool_upwards({40: [np.zeros((4, 1))], 80: [np.zeros((5, 1))]}, 5)) == {80}

@@ -60,6 +60,12 @@ def test_from_simulated_files_to_judged_alerts(workplace: Path, monkeypatch: pyt
     assert built["events"] == len(honest)
     assert sum(built["rejected"].values()) == 1
     assert built["pools"]["all/all"] > 60
+    twice = run(
+        *("references", "build", "honest.jsonl", "--accounts-only", "2.jsonl"),
+        *("--format", "openai", "--out", "twice.json"),
+    )
+    assert twice["pools"] == built["pools"]
+    assert sum(twice["accounts"].values()) > sum(built["accounts"].values())
 
     monkeypatch.setenv("STILLWATCH_REFERENCES", "r.json")
     bootstrap.load_settings.cache_clear()
