@@ -2,8 +2,8 @@
 
 References are stratified by the family's group and by the number of customers. Where a stratum was seen with too few
 honest pools, the next wider one speaks: group and band, group, band, all. A pool is scored as a whole and, where it
-holds one, by its densest part (``detection.pools.densest``), which has strata of its own; the more telling one is the
-finding.
+holds one, by its densest part (``detection.pools.densest``), which has strata of its own and speaks first: it says who
+acts alike.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ from detection.pools.members import choose
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from numpy.typing import NDArray
+
     from detection.columns import Float64Array, Int64Array, StructuredArray, UInt64Array
     from detection.config import DetectionConfig
     from detection.detectors.reference import Reference, References
@@ -36,6 +38,7 @@ BANDS: Final = ((60, "60+"), (20, "20-59"), (8, "8-19"), (0, "4-7"))
 EVERY: Final = "all"
 PART: Final = ".part"  # Ends the group's name where the densest part of a pool is meant.
 CUSTOMERS_KEPT: Final = 64
+LEAD_STRENGTH: Final = 0.49  # Below one half: somebody to look at, not somebody named.
 LEAST_ROWS: Final = 60  # A reference of fewer honest pools knows too little of its own tail.
 _FEATURES: Final = tuple(feature for feature in CATALOGUE if feature.scored)
 SCORED_NAMES: Final = tuple(feature.name for feature in _FEATURES)
@@ -118,7 +121,9 @@ class PoolScorer:
         """Score pools in the order given; ``pools`` are their ``POOL`` rows."""
         vectors: list[PoolVector] = []
         best: dict[int, tuple[_Scored, int]] = {}
-        parts, owners = _parts(batch)
+        parts, owners, inside = _parts(batch)
+        divided = np.zeros(len(pools), np.bool_)
+        divided[owners] = True
         for scored in (
             self._scored(batch, np.arange(len(pools)), ""),
             *([self._scored(parts, owners, PART)] if len(owners) else []),
@@ -131,12 +136,13 @@ class PoolScorer:
             )
             for row in np.flatnonzero(telling).tolist():
                 place = int(scored.place[row])
-                known = best.get(place)
-                if known is None or scored.scores[row] > known[0].scores[known[1]]:
-                    best[place] = scored, row
+                # The part comes last and speaks before the whole: it says who it is that acts alike.
+                best[place] = scored, row
         findings: list[Finding] = []
         for place in sorted(best) if self._config.pools.enabled else ():
-            findings += self._finding(*best[place], pools[place], hop)
+            scored, row = best[place]
+            known = inside if divided[place] and scored.batch is batch else None
+            findings += self._finding(scored, row, pools[place], hop, known)
         return findings, vectors
 
     def _scored(self, batch: PoolBatch, place: Int64Array, ending: str) -> _Scored:
@@ -156,7 +162,10 @@ class PoolScorer:
     def _tail_of(self, group: str, band: str) -> str:
         return speaking(self._tails, group, band)
 
-    def _finding(self, scored: _Scored, row: int, pool: np.void, hop: int) -> Iterator[Finding]:
+    def _finding(
+        self, scored: _Scored, row: int, pool: np.void, hop: int, inside: NDArray[np.bool_] | None
+    ) -> Iterator[Finding]:
+        """Make the finding; of a pool of several kinds, only those ``inside`` its densest part are named as such."""
         batch, threshold = scored.batch, self._config.pools.threshold
         ends = np.append(batch.starts[1:], len(batch.members))
         members = batch.members[batch.starts[row] : ends[row]]
@@ -166,6 +175,10 @@ class PoolScorer:
         core = choose(members, self._config.pools, 0.5 + confidence / 2.0, shared_by_design=by_design)
         if not core.whole:
             return
+        strengths = core.strength
+        if inside is not None:
+            # Workers among strangers make the pool odd, and its middle is the strangers': these are leads, not claims.
+            strengths = np.where(inside[batch.starts[row] : ends[row]], strengths, np.minimum(strengths, LEAD_STRENGTH))
         named = members[core.named]
         subject = to_hex(pool["pool"])
         score = round(float(scored.scores[row]), 4)
@@ -185,7 +198,7 @@ class PoolScorer:
             young_share=round(float(pool["young_requests"] / pool["requests"]), 4),
             network_share=_top_share(named["network"]),
             evidence=self._evidence(self._tails[scored.tails[row]], scored.features[row], scored.addends[row]),
-            members=list(_members(named, core.strength[core.named], batch.time_ms)),
+            members=list(_members(named, strengths[core.named], batch.time_ms)),
             config_version=self._config.version,
             provisional=self._provisional,
         )
@@ -222,8 +235,8 @@ def _vectors(scored: _Scored, keys: UInt64Array, hop: int, ending: str) -> Itera
         )
 
 
-def _parts(batch: PoolBatch) -> tuple[PoolBatch, Int64Array]:
-    """Give the densest parts as a batch of their own, and the place of the pool that each belongs to."""
+def _parts(batch: PoolBatch) -> tuple[PoolBatch, Int64Array, NDArray[np.bool_]]:
+    """Give the densest parts as a batch of their own, the place of the pool that each belongs to, and who is in one."""
     ends = np.append(batch.starts[1:], len(batch.members))
     chosen, owners, starts, customers, count = [], [], [], [], 0
     for place, (family, start, end) in enumerate(
@@ -240,15 +253,19 @@ def _parts(batch: PoolBatch) -> tuple[PoolBatch, Int64Array]:
             customers.append(round(float(batch.customers[place]) * len(inside) / (end - start)))
             count += len(inside)
     places = np.array(owners, np.int64)
-    members = batch.members[np.concatenate(chosen)] if chosen else batch.members[:0]
-    return PoolBatch(
+    every = np.concatenate(chosen) if chosen else np.zeros(0, np.int64)
+    within = np.zeros(len(batch.members), np.bool_)
+    within[every] = True
+    members = batch.members[every]
+    parts = PoolBatch(
         members=members,
         starts=np.array(starts, np.int64),
         customers=np.array(customers, np.float64),
         families=batch.families[places],
         time_ms=batch.time_ms,
         observed_since_ms=batch.observed_since_ms,
-    ), places
+    )
+    return parts, places, within
 
 
 def _top_share(values: UInt64Array) -> float:
