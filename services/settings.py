@@ -97,7 +97,9 @@ class Settings(BaseSettings):
     )
 
     checkpoint_seconds: float = Field(
-        default=1.0, gt=0, description="Time between transactions of the stream workers: alerts wait for one."
+        default=1.0,
+        gt=0,
+        description="Time between transactions of the stream workers: alerts wait for one. Five times that if behind.",
     )
     worker_index: int = Field(default=0, ge=0, description="Stable and unique in a job: part of transactional.id.")
     stuck_seconds: float = Field(

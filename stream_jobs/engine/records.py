@@ -32,10 +32,14 @@ class Ended(NamedTuple):
 
 
 class Polled(NamedTuple):
-    """What one poll brought. ``ended`` partitions have no record at or after that offset, as of this poll."""
+    """What one poll brought. ``ended`` partitions have no record at or after that offset, as of this poll.
+
+    ``full`` polls brought all that one may: more is waiting.
+    """
 
     batches: list[Batch]
     ended: list[Ended]
+    full: bool = False
 
 
 def group(messages: Sequence[Message]) -> Polled:

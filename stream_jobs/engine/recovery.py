@@ -126,18 +126,18 @@ class LogReader:
         total = sum(ends[place] - reached[place] for place in waiting)
         moved = told = time.monotonic()
         while waiting:
-            batches, ended = group(consumer.consume(_CHUNK, 0.1))
-            for batch in batches:
+            polled = group(consumer.consume(_CHUNK, 0.1))
+            for batch in polled.batches:
                 take(batch)
                 records += len(batch)
                 reached[batch.topic, batch.partition] = int(batch.offsets[-1]) + 1
-            for topic, partition, offset in ended:
+            for topic, partition, offset in polled.ended:
                 reached[topic, partition] = max(reached[topic, partition], offset)
             done = {place for place in waiting if reached[place] >= ends[place]}
             waiting -= done
             self._told(records, total)
             now = time.monotonic()
-            if batches or done:
+            if polled.batches or done:
                 moved = now
             elif now - moved > PATIENCE_SECONDS:
                 places = ", ".join(f"{topic}[{partition}]" for topic, partition in sorted(waiting))

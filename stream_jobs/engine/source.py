@@ -82,7 +82,7 @@ class GroupSource:
         try:
             messages = self._consumer.consume(CHUNK, seconds)
             self._raise_kept()
-            return group(messages)
+            return group(messages)._replace(full=len(messages) >= CHUNK)
         except KafkaException as failure:
             if failure.args[0].code() == KafkaError._MAX_POLL_EXCEEDED:  # noqa: SLF001 - librdkafka's own code
                 raise PartitionsLostError("the loop stood still for too long") from failure

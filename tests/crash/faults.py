@@ -124,9 +124,9 @@ def with_random_chunks(longest: int) -> type[loop.Worker]:
     dice = random.Random(longest)  # noqa: S311 - where a chunk ends is no secret
 
     class ChunkedWorker(loop.Worker):
-        def _step(self, seconds: float) -> None:
+        def _step(self, seconds: float) -> bool:
             source.CHUNK = dice.randint(1, longest)  # type: ignore[misc]  # the source looks it up at each poll
-            super()._step(seconds)
+            return super()._step(seconds)
 
     return ChunkedWorker
 

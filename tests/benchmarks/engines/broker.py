@@ -91,12 +91,20 @@ def create_topic(servers: str, name: str, width: int) -> None:
 def produce(servers: str, records: Iterable[tuple[bytes, bytes]]) -> None:
     """Write requests as a gateway does."""
     producer = Producer(producer_config(Settings(), servers) | {"log_level": 2})
+    failures: list[str] = []
+
+    def note(error: KafkaError | None, _: object) -> None:
+        if error is not None:
+            failures.append(error.name())
+
     for number, (key, value) in enumerate(records):
-        producer.produce(REQUESTS.name, value, key)
+        producer.produce(REQUESTS.name, value, key, on_delivery=note)
         if not number % 5_000:
             producer.flush(30)
     if producer.flush(_PATIENCE_SECONDS):
         raise BenchError("the broker did not take the requests")
+    if failures:
+        raise BenchError(f"{len(failures)} requests did not arrive: {failures[0]}")
 
 
 def read(servers: str, topic: str) -> Iterator[tuple[int, int, bytes, bytes | None]]:
