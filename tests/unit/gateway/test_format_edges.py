@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import pytest
 
 from schemas.columns import MAXIMUM_EVENT_BYTES
-from services.gateway.formats import events, messages, sse, values
+from services.gateway.formats import events, messages, otlp, sse, values
 from services.gateway.formats.registry import Vendor, events_of
 from services.gateway.identity import Identity
 from services.gateway.parsed import RejectedRecord
@@ -51,3 +51,24 @@ def test_a_record_nested_beyond_reading_is_one_rejection_and_the_next_is_read() 
 
     made = list(events_of(Vendor(deep), [{"a": 1}, "text"], MAKER, "test"))
     assert [each.reason for each in made if isinstance(each, RejectedRecord)] == ["not_json", "not_an_object"]
+
+
+def test_parts_that_are_bare_text_are_text_and_parts_that_are_nothing_are_passed_over() -> None:
+    body = {"choices": [{"message": {"role": "assistant", "content": ["one", "two"]}}]}
+    turn, _ = messages.read_answer(body)
+    assert turn is not None
+    assert ("one" in turn.text, "two" in turn.text) == (True, True)
+    assert list(values.objects_within([1, {"a": 2}, None])) == [{"a": 2}]
+
+
+@pytest.mark.parametrize(
+    ("told", "wanted"),
+    [
+        ({"kvlistValue": {"values": [{"key": "a", "value": {"intValue": "3"}}, 7]}}, {"a": 3}),
+        ({"arrayValue": {"values": [{"stringValue": "x"}]}}, ["x"]),
+        ({"arrayValue": {}}, []),
+        ({"unheardOf": 1}, {"unheardOf": 1}),
+    ],
+)
+def test_otlp_values_become_plain_ones(told: dict[str, Any], wanted: object) -> None:
+    assert otlp._plain(told) == wanted
