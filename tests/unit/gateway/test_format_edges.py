@@ -59,6 +59,10 @@ def test_parts_that_are_bare_text_are_text_and_parts_that_are_nothing_are_passed
     assert turn is not None
     assert ("one" in turn.text, "two" in turn.text) == (True, True)
     assert list(values.objects_within([1, {"a": 2}, None])) == [{"a": 2}]
+    alone = {"choices": [{"message": {"role": "assistant", "content": {"type": "text", "text": "solo"}}}]}
+    turn, _ = messages.read_answer(alone)
+    assert turn is not None
+    assert turn.text == "solo"
 
 
 @pytest.mark.parametrize(
