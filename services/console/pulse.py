@@ -6,16 +6,16 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from services.adapters.postgres.queue import TO_DO
-from services.adapters.postgres.tables import AlertRow
+from services.adapters.postgres.queue import FACETS, TO_DO, QueueFilter
 
 if TYPE_CHECKING:
     from services.api.context import ApiContext
+    from services.console.counting import FacetCounts
 
 LOOK_SECONDS: Final = 2.0
+_STATE, _SEVERITY = FACETS.index("state"), FACETS.index("severity")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +31,9 @@ class Beat:
 class Pulse:
     """Looks at the queue when asked and the last look is old; a database that is away is told, not raised."""
 
-    def __init__(self, context: ApiContext) -> None:
+    def __init__(self, context: ApiContext, counts: FacetCounts) -> None:
         self._context = context
+        self._counts = counts
         self._lock = threading.Lock()
         self._looked = float("-inf")
         self._beat = Beat(open=0, critical=0, raised=0, healthy=False)
@@ -47,16 +48,12 @@ class Pulse:
             return self._beat
 
     def _look(self) -> Beat:
-        counted = (
-            select(AlertRow.severity, AlertRow.state, func.count())
-            .where(AlertRow.tenant == self._context.tenant)
-            .group_by(AlertRow.severity, AlertRow.state)
-        )
         try:
             with self._context.transaction() as session:
-                counts = session.execute(counted).all()
+                cube = self._counts.cube(session, self._context.tenant, QueueFilter())
         except SQLAlchemyError:
             return Beat(self._beat.open, self._beat.critical, self._beat.raised, healthy=False)
+        counts = [(row[_SEVERITY], row[_STATE], row[-1]) for row in cube]
         return Beat(
             open=sum(number for _, state, number in counts if state in TO_DO),
             critical=sum(number for severity, state, number in counts if state in TO_DO and severity == "critical"),

@@ -116,10 +116,11 @@ def console(engine: Engine) -> Iterator[tuple[str, str]]:
         engine=engine, metrics=Metrics(), clock=SystemClock(), tenant=TENANT, checks={}, secret=b"for-a-bench" * 4
     )
     app = create_app(context, "0.0.0", pages_routers=ROUTERS, pages_rules=RULES)
+    counts = FacetCounts(context.clock)
     app.state.console = ConsoleState(
         context=context,
-        pulse=Pulse(context),
-        counts=FacetCounts(context.clock),
+        pulse=Pulse(context, counts),
+        counts=counts,
         detection=DetectionConfig(),
         version="0",
     )

@@ -22,10 +22,11 @@ if TYPE_CHECKING:
 def console_app(context: ApiContext) -> FastAPI:
     """Make the application."""
     app = create_app(context, "0.0.0", pages_routers=ROUTERS, pages_rules=RULES)
+    counts = FacetCounts(context.clock)
     app.state.console = ConsoleState(
         context=context,
-        pulse=Pulse(context),
-        counts=FacetCounts(context.clock),
+        pulse=Pulse(context, counts),
+        counts=counts,
         detection=DetectionConfig(),
         version="0.0.0",
         make_identity=lambda: Identity(b"a key of the tests, 32 bytes long", context.tenant),

@@ -33,7 +33,7 @@ def make_alert(number: int = 1, revision: int = 1, *, members: int = 3, hour: in
         "subject_kind": "campaign",
         "subject": f"c{number:015x}",
         "event_time": event_time,
-        "updated_time": f"2026-03-{1 + number % 9:02d}T{hour:02d}:{revision:02d}:00Z",
+        "updated_time": f"2026-03-{1 + number % 9:02d}T{(hour + revision // 60) % 24:02d}:{revision % 60:02d}:00Z",
         "score": 0.9 + revision / 1000,
         "severity": "high",
         "confidence": 0.8,
