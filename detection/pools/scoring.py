@@ -43,8 +43,11 @@ LEAST_ROWS: Final = 60  # A reference of fewer honest pools knows too little of 
 _FEATURES: Final = tuple(feature for feature in CATALOGUE if feature.scored)
 SCORED_NAMES: Final = tuple(feature.name for feature in _FEATURES)
 SCORED_DIRECTIONS: Final = tuple(feature.direction for feature in _FEATURES)
+_BY_DESIGN: Final = [int(family) for family, fact in FAMILIES.items() if fact.shared_by_design]
 _EXCHANGEABLE: Final = np.array([feature.exchangeability for feature in _FEATURES])
+# Of a score: where strangers share the attribute by design, it must be mostly that they are interchangeable.
 _EXCHANGEABLE_SHARE: Final = 0.25
+_EXCHANGEABLE_SHARE_BY_DESIGN: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,9 +134,9 @@ class PoolScorer:
             if self._recording:
                 vectors += _vectors(scored, pools["pool"], hop, PART if scored.batch is parts else "")
             alike = np.maximum(scored.addends[:, _EXCHANGEABLE], 0.0).sum(axis=1)
-            telling = (np.round(scored.scores, 4) >= self._config.pools.threshold) & (
-                alike >= _EXCHANGEABLE_SHARE * scored.scores
-            )
+            shared = np.isin(scored.batch.families, _BY_DESIGN)
+            least = np.where(shared, _EXCHANGEABLE_SHARE_BY_DESIGN, _EXCHANGEABLE_SHARE)
+            telling = (np.round(scored.scores, 4) >= self._config.pools.threshold) & (alike >= least * scored.scores)
             for row in np.flatnonzero(telling).tolist():
                 place = int(scored.place[row])
                 # The part comes last and speaks before the whole: it says who it is that acts alike.
