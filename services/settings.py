@@ -112,7 +112,7 @@ class Settings(BaseSettings):
         default=0.5,
         gt=0,
         le=1,
-        description="A job stops when more than this share of at least 1,000 records is invalid.",
+        description="A job stops when more than this share of at least 1,000 records of a partition is invalid.",
     )
 
     api_host: str = Field(default="127.0.0.1", description="Loopback: others reach it by a proxy that speaks TLS.")
