@@ -120,8 +120,14 @@ def _evaluation(kind: str) -> Callable[[], str]:
                 ("method", "attack accounts flagged", "honest accounts flagged"),
                 evaluation.baseline_rows(result),
             ),
+            "poisoning": (
+                ("attackers' share of the lead days", "caps", "attack accounts named", "honest customers accused"),
+                evaluation.poisoning_rows(result),
+            ),
         }
-        return _table(*heads[kind])
+        names, rows = heads[kind]
+        told = list(rows)
+        return _table(names, told) if told else _table(("result",), [("the committed result has no such trial",)])
 
     return table
 
