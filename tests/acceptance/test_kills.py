@@ -90,7 +90,7 @@ def test_after_every_kill_the_alerts_are_those_of_an_undisturbed_run(killed: Pro
     killed.run("alerts", "export", "-o", killed.folder / "export.jsonl")
 
     exported, lines = (killed.folder / "export.jsonl").read_bytes(), every.read_bytes().splitlines()
-    assert len(exported.splitlines()) >= 3
+    assert len(exported.splitlines()) >= 2  # The two campaigns of many accounts.
     assert exported == alerts.read_bytes()
     assert revisions(killed.kafka) == set(lines)
     copies = sum(1 for _ in read_topic(killed.kafka, "alerts")) - len(lines)

@@ -31,7 +31,7 @@ def test_the_live_path_raises_the_alerts_of_the_backtest_byte_for_byte(live: Liv
     assert live.exported == live.backtest_alerts
     assert live.revisions == set(lines)
     alerts = len(live.exported.splitlines())
-    assert len(lines) > alerts >= 3
+    assert len(lines) > alerts >= 2  # The two campaigns of many accounts.
     tell(f"{alerts} alerts in {len(lines)} revisions, {len(live.exported):,} bytes exported, all the same")
 
 
