@@ -27,8 +27,24 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from services.adapters.postgres.cursors import Page
+    from services.adapters.postgres.tables import Base
 
 GRACE_MS: Final = 14 * 86_400_000  # A renewal that comes two weeks late ends nothing.
+TERMS: Final = (
+    "subject_kind",
+    "subject",
+    "kind",
+    "valid_from",
+    "valid_until",
+    "reference",
+    "owner",
+    "models",
+    "daily_requests",
+    "daily_tokens",
+    "total_requests",
+    "total_tokens",
+    "grace_ms",
+)
 _TURN: Final = text("SELECT pg_advisory_xact_lock(hashtextextended('entitlement/' || :tenant || '/' || :subject, 0))")
 
 
@@ -70,10 +86,21 @@ class Grant:
     grace_ms: int = GRACE_MS
 
 
-def add_entitlement(session: Session, tenant: str, grant: Grant, now: datetime) -> EntitlementRow:
-    """Grant in the open transaction; raises EntitledAlreadyError or PeriodError."""
+def check_period(grant: Grant, now: datetime) -> None:
+    """Raise PeriodError where the period is empty or has ended."""
     if not grant.valid_from < grant.valid_until or grant.valid_until <= now:
         raise PeriodError("the period is empty or has ended")
+
+
+def columns_of(grant: Grant) -> dict[str, Any]:
+    """Give a grant's terms as the columns of a row, of an entitlement or of a proposal."""
+    terms = {name: getattr(grant, name) for name in TERMS}
+    return terms | {"models": None if grant.models is None else list(grant.models)}
+
+
+def add_entitlement(session: Session, tenant: str, grant: Grant, now: datetime) -> EntitlementRow:
+    """Grant in the open transaction; raises EntitledAlreadyError or PeriodError."""
+    check_period(grant, now)
     session.execute(_TURN, {"tenant": tenant, "subject": grant.subject})
     standing = session.scalars(
         select(EntitlementRow).where(
@@ -88,19 +115,8 @@ def add_entitlement(session: Session, tenant: str, grant: Grant, now: datetime) 
     row = EntitlementRow(
         tenant=tenant,
         entitlement_id=uuid.uuid4().hex,
-        subject_kind=grant.subject_kind,
-        subject=grant.subject,
-        kind=grant.kind,
-        valid_from=grant.valid_from.astimezone(UTC),
-        valid_until=grant.valid_until.astimezone(UTC),
-        reference=grant.reference,
-        owner=grant.owner,
-        models=None if grant.models is None else list(grant.models),
-        daily_requests=grant.daily_requests,
-        daily_tokens=grant.daily_tokens,
-        total_requests=grant.total_requests,
-        total_tokens=grant.total_tokens,
-        grace_ms=grant.grace_ms,
+        **columns_of(grant)
+        | {"valid_from": grant.valid_from.astimezone(UTC), "valid_until": grant.valid_until.astimezone(UTC)},
         created_at=now,
         created_by=grant.actor,
     )
@@ -161,24 +177,16 @@ def list_entitlements(
     return read_page(session, rows, order, limit=limit, cursor=cursor)
 
 
+def describe_terms(row: Base) -> dict[str, Any]:
+    """Give the terms of an entitlement or of a proposal as the audit keeps them."""
+    period = {name: format_moment(getattr(row, name)) for name in ("valid_from", "valid_until")}
+    return {name: getattr(row, name) for name in TERMS} | period
+
+
 def describe(row: EntitlementRow) -> dict[str, Any]:
     """Give the row as the audit keeps it."""
-    return {
-        "subject_kind": row.subject_kind,
-        "subject": row.subject,
-        "kind": row.kind,
-        "valid_from": format_moment(row.valid_from),
-        "valid_until": format_moment(row.valid_until),
-        "reference": row.reference,
-        "owner": row.owner,
-        "models": row.models,
-        "daily_requests": row.daily_requests,
-        "daily_tokens": row.daily_tokens,
-        "total_requests": row.total_requests,
-        "total_tokens": row.total_tokens,
-        "grace_ms": row.grace_ms,
-        "revoked_at": format_moment(row.revoked_at) if row.revoked_at is not None else None,
-    }
+    revoked_at = format_moment(row.revoked_at) if row.revoked_at is not None else None
+    return describe_terms(row) | {"revoked_at": revoked_at}
 
 
 def _tell(

@@ -11,7 +11,6 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from services.adapters.postgres import audit, entitlements
 from services.adapters.postgres.cursors import Order, read_page
-from services.adapters.postgres.moments import format_moment
 from services.adapters.postgres.tables import Base
 from services.errors import StillwatchError
 
@@ -75,24 +74,11 @@ def propose(
     session: Session, tenant: str, grant: entitlements.Grant, alert_id: str | None, now: datetime
 ) -> ProposalRow:
     """Ask for an entitlement in the open transaction. Raises PeriodError."""
-    if not grant.valid_from < grant.valid_until or grant.valid_until <= now:
-        raise entitlements.PeriodError("the period is empty or has ended")
+    entitlements.check_period(grant, now)
     row = ProposalRow(
         tenant=tenant,
         proposal_id=uuid.uuid4().hex,
-        subject_kind=grant.subject_kind,
-        subject=grant.subject,
-        kind=grant.kind,
-        valid_from=grant.valid_from,
-        valid_until=grant.valid_until,
-        reference=grant.reference,
-        owner=grant.owner,
-        models=None if grant.models is None else list(grant.models),
-        daily_requests=grant.daily_requests,
-        daily_tokens=grant.daily_tokens,
-        total_requests=grant.total_requests,
-        total_tokens=grant.total_tokens,
-        grace_ms=grant.grace_ms,
+        **entitlements.columns_of(grant),
         alert_id=alert_id,
         proposed_by=grant.actor,
         proposed_at=now,
@@ -106,7 +92,7 @@ def propose(
         actor=grant.actor,
         action="entitlement.proposed",
         subject=f"proposal/{row.proposal_id}",
-        after=describe(row),
+        after=entitlements.describe_terms(row),
     )
     return row
 
@@ -118,14 +104,6 @@ def pending(session: Session, tenant: str, *, limit: int = 100, cursor: str | No
     return read_page(session, rows, order, limit=limit, cursor=cursor)
 
 
-def describe(row: ProposalRow) -> dict[str, Any]:
-    """Give what was asked for as the audit keeps it."""
-    same = ("subject_kind", "subject", "kind", "reference", "owner", "models", "grace_ms")
-    volumes = ("daily_requests", "daily_tokens", "total_requests", "total_tokens")
-    period = {name: format_moment(getattr(row, name)) for name in ("valid_from", "valid_until")}
-    return {name: getattr(row, name) for name in (*same, *volumes)} | period
-
-
 def approve(session: Session, tenant: str, proposal_id: str, *, actor: str, now: datetime) -> EntitlementRow:
     """Grant what another person proposed.
 
@@ -134,23 +112,7 @@ def approve(session: Session, tenant: str, proposal_id: str, *, actor: str, now:
     row = _open(session, tenant, proposal_id)
     if row.proposed_by == actor:
         raise SamePersonError("this is your own proposal")
-    grant = entitlements.Grant(
-        subject_kind="account" if row.subject_kind == "account" else "organization",
-        subject=row.subject,
-        kind="licence" if row.kind == "licence" else "allowlist",
-        valid_from=row.valid_from,
-        valid_until=row.valid_until,
-        reference=row.reference,
-        actor=actor,
-        owner=row.owner,
-        models=None if row.models is None else tuple(row.models),
-        daily_requests=row.daily_requests,
-        daily_tokens=row.daily_tokens,
-        total_requests=row.total_requests,
-        total_tokens=row.total_tokens,
-        grace_ms=row.grace_ms,
-    )
-    granted = entitlements.add_entitlement(session, tenant, grant, now)
+    granted = entitlements.add_entitlement(session, tenant, _grant_of(row, actor), now)
     row.decision, row.decided_by, row.decided_at, row.entitlement_id = "approved", actor, now, granted.entitlement_id
     session.flush()
     _tell(session, row, "entitlement.approved", actor, now)
@@ -164,6 +126,12 @@ def reject(session: Session, tenant: str, proposal_id: str, *, actor: str, now: 
     session.flush()
     _tell(session, row, "entitlement.rejected", actor, now)
     return row
+
+
+def _grant_of(row: ProposalRow, actor: str) -> entitlements.Grant:
+    terms = {name: getattr(row, name) for name in entitlements.TERMS}
+    models = None if row.models is None else tuple(row.models)
+    return entitlements.Grant(**terms | {"models": models}, actor=actor)
 
 
 def _open(session: Session, tenant: str, proposal_id: str) -> ProposalRow:
