@@ -39,7 +39,7 @@ test-browser: setup ## Drive the console with a real browser on the real stack; 
 	$(BIN)/pytest -p no:randomly --timeout 900 tests/browser/journeys.py tests/browser/pages.py
 
 bench-console: setup ## Measure the console's queue with 100,000 alerts: times, query plans, page weight, vitals.
-	$(BIN)/python tests/benchmarks/console_queue.py
+	$(BIN)/python -m tests.benchmarks.console_queue
 
 unit: setup ## Run the fast tests only: no broker, no database.
 	$(BIN)/pytest -m "not integration and not acceptance"

@@ -8,7 +8,6 @@ from confluent_kafka.admin import AdminClient
 
 from services import bootstrap
 from services.api.__main__ import serve
-from services.console.counting import FacetCounts
 from services.console.flow import Flow
 from services.console.history import WindowHistory
 from services.console.mounting import ROUTERS
@@ -34,11 +33,9 @@ def prepare(app: FastAPI, context: ApiContext, settings: Settings) -> None:
     base = bootstrap.consumer_base(settings)
     # Only a key that is there: one that this process made would give ids that nothing else has.
     has_key = settings.hmac_key is not None or (settings.base_dir / KEY_FILE).is_file()
-    counts = FacetCounts(context.clock)
     app.state.console = ConsoleState(
         context=context,
-        pulse=Pulse(context, counts),
-        counts=counts,
+        pulse=Pulse(context),
         detection=bootstrap.load_detection_config(settings),
         version=bootstrap.product_version(),
         flow=Flow(AdminClient(base), context.clock).start(),

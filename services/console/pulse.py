@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy.exc import SQLAlchemyError
 
 from services.adapters.postgres.queue import FACETS, TO_DO, QueueFilter
+from services.console.counting import FacetCounts
 
 if TYPE_CHECKING:
     from services.api.context import ApiContext
-    from services.console.counting import FacetCounts
 
 LOOK_SECONDS: Final = 2.0
 _STATE, _SEVERITY = FACETS.index("state"), FACETS.index("severity")
@@ -31,9 +31,9 @@ class Beat:
 class Pulse:
     """Looks at the queue when asked and the last look is old; a database that is away is told, not raised."""
 
-    def __init__(self, context: ApiContext, counts: FacetCounts) -> None:
+    def __init__(self, context: ApiContext) -> None:
         self._context = context
-        self._counts = counts
+        self.counts = FacetCounts(context.clock)  # One for the pulse and the queue's page.
         self._lock = threading.Lock()
         self._looked = float("-inf")
         self._beat = Beat(open=0, critical=0, raised=0, healthy=False)
@@ -50,7 +50,7 @@ class Pulse:
     def _look(self) -> Beat:
         try:
             with self._context.transaction() as session:
-                cube = self._counts.cube(session, self._context.tenant, QueueFilter())
+                cube = self.counts.cube(session, self._context.tenant, QueueFilter())
         except SQLAlchemyError:
             return Beat(self._beat.open, self._beat.critical, self._beat.raised, healthy=False)
         counts = [(row[_SEVERITY], row[_STATE], row[-1]) for row in cube]

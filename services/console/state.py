@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
     from detection.config import DetectionConfig
     from services.api.context import ApiContext
-    from services.console.counting import FacetCounts
     from services.console.flow import Flow
     from services.console.history import WindowHistory
     from services.console.pulse import Pulse
@@ -25,7 +24,6 @@ class ConsoleState:
 
     context: ApiContext
     pulse: Pulse
-    counts: FacetCounts
     detection: DetectionConfig
     version: str
     flow: Flow | None = None

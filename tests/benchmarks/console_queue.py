@@ -24,23 +24,17 @@ import uvicorn
 from sqlalchemy import event, text
 from sqlalchemy.orm import Session
 
-from detection.config import DetectionConfig
 from services.adapters.clock import SystemClock, utc_now
 from services.adapters.embedded import EmbeddedPostgres
 from services.adapters.postgres.engine import create_engine
-from services.api.app import create_app
 from services.api.context import ApiContext
 from services.api.guard import COOKIE
-from services.console.counting import FacetCounts
-from services.console.mounting import ROUTERS
-from services.console.pulse import Pulse
-from services.console.rules import RULES
-from services.console.state import ConsoleState
 from services.identity.people import add_user
 from services.identity.roles import ROLES
 from services.identity.sessions import open_session
 from services.identity.tokens import new_password
 from services.telemetry.metrics import Metrics
+from tests.integration.database.consoles import console_app
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -115,15 +109,7 @@ def console(engine: Engine) -> Iterator[tuple[str, str]]:
     context = ApiContext(
         engine=engine, metrics=Metrics(), clock=SystemClock(), tenant=TENANT, checks={}, secret=b"for-a-bench" * 4
     )
-    app = create_app(context, "0.0.0", pages_routers=ROUTERS, pages_rules=RULES)
-    counts = FacetCounts(context.clock)
-    app.state.console = ConsoleState(
-        context=context,
-        pulse=Pulse(context, counts),
-        counts=counts,
-        detection=DetectionConfig(),
-        version="0",
-    )
+    app = console_app(context)
     with Session(engine) as session, session.begin():
         user = add_user(session, TENANT, "ana", roles=ROLES, password=new_password(), by="bench", now=utc_now())
         token = open_session(session, user, "password", utc_now()).token

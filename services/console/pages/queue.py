@@ -143,7 +143,7 @@ def show_queue(request: Request, context: Context, query: Annotated[QueueQuery, 
             page = queue.list_queue(
                 session, viewer_of(request).tenant, wanted, sort=query.sort, limit=ROWS, cursor=None
             )
-        facets = state_of(request).counts.read(session, viewer_of(request).tenant, wanted)
+        facets = state_of(request).pulse.counts.read(session, viewer_of(request).tenant, wanted)
     return render(
         request,
         "queue_list.html" if is_fragment(request) else "queue.html",

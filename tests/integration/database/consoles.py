@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from detection.config import DetectionConfig
 from services.api.app import create_app
-from services.console.counting import FacetCounts
 from services.console.mounting import ROUTERS
 from services.console.pulse import Pulse
 from services.console.rules import RULES
@@ -22,11 +21,9 @@ if TYPE_CHECKING:
 def console_app(context: ApiContext) -> FastAPI:
     """Make the application."""
     app = create_app(context, "0.0.0", pages_routers=ROUTERS, pages_rules=RULES)
-    counts = FacetCounts(context.clock)
     app.state.console = ConsoleState(
         context=context,
-        pulse=Pulse(context, counts),
-        counts=counts,
+        pulse=Pulse(context),
         detection=DetectionConfig(),
         version="0.0.0",
         make_identity=lambda: Identity(b"a key of the tests, 32 bytes long", context.tenant),
