@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from detection.columns import Float64Array
-    from detection.detectors.reference import Direction
 
 CAP_NATS: Final = 6.0  # Rarer than 1 in 400 counts as 1 in 400: a reference rarely knows more.
 IDLE_NATS: Final = 1.0  # Two in five honest values lie out this far; they are no evidence.
@@ -54,7 +53,12 @@ class Tables:
         self.aspects = [np.array(columns) for columns in groups.values() if len(columns) > 1]
 
     def probabilities(self, matrix: Float64Array) -> Float64Array:
-        """Give P(honest value at least as extreme) of each value, shape of ``matrix``; see ``tail_probability``."""
+        """Give P(honest value at least as extreme), 0..1, shape of ``matrix``; 1 where value or table is missing.
+
+        Between quantiles it is interpolated; a rank r of n honest values reads as (r + 1) / (n + 1). Beyond the most
+        extreme honest value the tail goes on as an exponential with the scale of the outer tenth, and stays at
+        1 / (n + 1) where the outer tenth has no width: then nothing is known of how rare "further" is.
+        """
         x = matrix * self.sign
         every = np.arange(len(self.sign))
         # The number of table entries below x is where a left-sided search would put it; NaN goes to the end.
@@ -93,25 +97,6 @@ class Tables:
             kept[every, best] = part[every, best]
             nats[:, columns] = kept
         return nats
-
-
-def tail_probability(values: Float64Array, table: Float64Array, count: int, direction: Direction) -> Float64Array:
-    """Give P(honest value at least as extreme), between 0 and 1; 1 where the value or the table is missing.
-
-    Between quantiles it is interpolated; a rank r of ``count`` honest values reads as (r + 1) / (count + 1). Beyond
-    the most extreme honest value the tail goes on as an exponential with the scale of the outer tenth, and stays at
-    1 / (count + 1) where the outer tenth has no width: then nothing is known of how rare "further" is.
-    """
-    one = Reference(
-        names=("",),
-        directions=(direction,),
-        quantiles=(tuple(table.tolist()),),
-        counts=(count,),
-        median=0.0,
-        q95=0.0,
-        count=count,
-    )
-    return Tables(one).probabilities(values[:, None])[:, 0]
 
 
 def _sum(nats: Float64Array) -> Float64Array:

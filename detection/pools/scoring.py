@@ -123,10 +123,9 @@ class PoolScorer:
     def score(self, batch: PoolBatch, pools: StructuredArray, hop: int) -> tuple[list[Finding], list[PoolVector]]:
         """Score pools in the order given; ``pools`` are their ``POOL`` rows."""
         vectors: list[PoolVector] = []
-        best: dict[int, tuple[_Scored, int]] = {}
+        speaker: dict[int, tuple[_Scored, int]] = {}
         parts, owners, inside = _parts(batch)
-        divided = np.zeros(len(pools), np.bool_)
-        divided[owners] = True
+        divided = set(owners.tolist())
         for scored in (
             self._scored(batch, np.arange(len(pools)), ""),
             *([self._scored(parts, owners, PART)] if len(owners) else []),
@@ -140,12 +139,12 @@ class PoolScorer:
             for row in np.flatnonzero(telling).tolist():
                 place = int(scored.place[row])
                 # The part comes last and speaks before the whole: it says who it is that acts alike.
-                best[place] = scored, row
+                speaker[place] = scored, row
         findings: list[Finding] = []
-        for place in sorted(best) if self._config.pools.enabled else ():
-            scored, row = best[place]
-            known = inside if divided[place] and scored.batch is batch else None
-            findings += self._finding(scored, row, pools[place], hop, known)
+        for place in sorted(speaker) if self._config.pools.enabled else ():
+            scored, row = speaker[place]
+            part = inside if place in divided and scored.batch is batch else None
+            findings += self._finding(scored, row, pools[place], hop, part)
         return findings, vectors
 
     def _scored(self, batch: PoolBatch, place: Int64Array, ending: str) -> _Scored:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
@@ -10,7 +11,25 @@ from hypothesis import strategies as st
 
 from detection.detectors.calibration import build, pool_upwards
 from detection.detectors.reference import LEVELS, Reference, References
-from detection.detectors.tail import DirectionalTail, certainty, raw_scores, tail_probability
+from detection.detectors.tail import DirectionalTail, Tables, certainty, raw_scores
+
+if TYPE_CHECKING:
+    from detection.columns import Float64Array
+    from detection.detectors.reference import Direction
+
+
+def tail_probability(values: Float64Array, table: Float64Array, count: int, direction: Direction) -> Float64Array:
+    """Read values of one feature."""
+    one = Reference(
+        names=("one",),
+        directions=(direction,),
+        quantiles=(tuple(table.tolist()),),
+        counts=(count,),
+        median=0.0,
+        q95=0.0,
+        count=count,
+    )
+    return Tables(one).probabilities(values[:, None])[:, 0]
 
 
 def uniform(count: int = 1000) -> Reference:
