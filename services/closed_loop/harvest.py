@@ -8,13 +8,11 @@ the length it wanted they still hold.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     import numpy as np
-
-    from services.simulator.population import Population, SimulatedAccount
 
 _HOUR_S: Final = 3600.0
 _LEAST_TRIES: Final = 20
@@ -27,7 +25,7 @@ _FORBIDDEN: Final = 403
 class Worker:
     """One account of a campaign, as its owner sees it."""
 
-    index: int  # In the population.
+    index: int  # In the crowd.
     tries: int = 0
     answered: int = 0
     given_up: bool = False
@@ -51,14 +49,15 @@ class Harvest:
     answer_seconds: list[float] = field(default_factory=list)
 
     def answer(self, index: int, second: float, part: float) -> None:
-        """Note an answer that holds this part of what was wanted."""
+        """Note an answer that holds this part of what was wanted; nothing of it where the request was for cover."""
         worker = self.workers[index]
         worker.tries += 1
         worker.answered += 1
         self.sent += 1
         self.answered += 1
-        self.corpus += part
-        self.answer_seconds.append(second)
+        if part:
+            self.corpus += part
+            self.answer_seconds.append(second)
 
     def refuse(self, index: int, status: int, retry_after: float, tries: int) -> tuple[float | None, bool]:
         """Note a refusal; gives the wait for the next try (None: none with this account), and whether to replace it."""
@@ -76,17 +75,10 @@ class Harvest:
             return None, False
         return retry_after + float(self.rng.exponential(0.5 * _HOUR_S)), False
 
-    def buy(self, population: Population, like: SimulatedAccount, now_ms: int) -> tuple[SimulatedAccount, float]:
-        """Buy an account like a lost one; gives it and the seconds until it works: sign-up, payment, first credit."""
+    def buy(self) -> float:
+        """Buy an account for a lost one; gives the seconds until it works: sign-up, payment, first credit."""
         self.bought += 1
-        account = replace(
-            like,
-            key=population.key(),
-            address=population.home_address(),
-            created_at_ms=now_ms,
-            payment=population.payment(),
-        )
-        return account, float(self.rng.uniform(2, 12)) * _HOUR_S
+        return float(self.rng.uniform(2, 12)) * _HOUR_S
 
     def hours_to(self, share: float) -> float | None:
         """Give the hours until this share of the planned requests was answered; None where it never was."""

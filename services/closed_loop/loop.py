@@ -10,44 +10,37 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from schemas.columns import attribute_columns, event_columns
 from services.adapters.kafka.murmur2 import partitions_of
+from services.closed_loop.crowd import Made
 from services.closed_loop.desk import Desk
 from services.closed_loop.harvest import Harvest, Worker
 from services.gateway.enforcement.enforcer import DecisionEnforcer
 from services.gateway.middleware.enforcing import Asked
 from services.gateway.publishing.counts import Counts
-from services.simulator.traffic import Traffic
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator, Sequence
 
     from detection.config import DecisionPolicy
     from detection.pipeline import LocalPipeline
-    from schemas.account_attributes import AccountAttributes
     from schemas.entitlement import Entitlement
-    from schemas.request_event import RequestEvent
-    from services.simulator.behaviour import Turn
-    from services.simulator.population import SimulatedAccount
+    from services.closed_loop.crowd import Ask, Crowd, Party
 
 _DAY_S: Final = 86_400.0
+_TRIMMED: Final = 512  # Tokens that are left of a trimmed answer.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """What the loop is given. ``event_of`` sketches a record as a gateway does; ``attributes_of`` tells an account."""
+    """The detector that the loop is given, and who has a licence."""
 
     pipeline: LocalPipeline
     partitions: int
     hop_ms: int
-    event_of: Callable[[dict[str, Any]], RequestEvent]
-    attributes_of: Callable[[SimulatedAccount], AccountAttributes]
-    account_of: Callable[[str], str]
-    organization_of: Callable[[str], str]
     entitlements: tuple[Entitlement, ...]
 
 
@@ -88,140 +81,130 @@ class _Due:
     second: float
     order: int
     index: int = field(compare=False)
-    turn: Turn = field(compare=False)
+    ask: Ask = field(compare=False)
     tries: int = field(compare=False, default=0)
 
 
 class Loop:
-    """One run of one policy over one population."""
+    """One run of one policy over one crowd."""
 
-    def __init__(self, traffic: LoopTraffic, parts: Parts, policy: DecisionPolicy, approval_ms: int | None) -> None:
-        self._traffic = traffic
-        self._population = traffic.population
+    def __init__(self, crowd: Crowd, parts: Parts, policy: DecisionPolicy, approval_ms: int | None, seed: int) -> None:
+        self._crowd = crowd
         self._parts = parts
-        self._clock = _Hands(self._population.start_ms)
+        self._clock = _Hands(crowd.start_ms)
         entitled = frozenset(each.subject for each in parts.entitlements)
         self.desk = Desk(policy, approval_ms, entitled)
         self._enforcer = DecisionEnforcer(self.desk.cache, _Silent(), Counts(), self._clock)
-        self._rng = np.random.default_rng([traffic.seed, 7])
+        self._seed = seed
         self._due: list[_Due] = []
         self._orders = 0
-        self._ids: dict[int, tuple[str, str]] = {}
+        self._begun = 0  # Parties that were there at the start: what they ask is what was planned.
         self.harvests: dict[str, Harvest] = {}
         self.honest, self.licensed = Harm(), Harm()
         self.honest_requests = self.alerts = 0
-        for index, account in enumerate(self._population.accounts):
-            self._enlist(index, account)
+        for index, party in enumerate(crowd.parties):
+            self._enlist(index, party)
+        self._begun = len(crowd.parties)
         for harvest in self.harvests.values():
             harvest.means = 2 * len(harvest.workers)
 
     def run(self, days: int) -> None:
         """Play the days. Retries that are due after the end are not made."""
-        self._tell(self._population.accounts)
+        self._tell(range(self._begun))
         self._parts.pipeline.entitle(self._parts.entitlements)
         for day in range(days):
-            for index in range(len(self._population.accounts)):
+            for index in range(len(self._crowd.parties)):
                 self._schedule(index, day, 0.0)
             end = (day + 1) * _DAY_S
             self._play(day, end, days * _DAY_S)
 
-    def _enlist(self, index: int, account: SimulatedAccount) -> None:
-        self._ids[index] = (
-            self._parts.account_of(account.key),
-            self._parts.organization_of(account.organization) if account.organization else "",
-        )
-        if account.campaign is not None:
-            harvest = self.harvests.get(account.campaign)
+    def _enlist(self, index: int, party: Party) -> None:
+        if party.campaign is not None:
+            harvest = self.harvests.get(party.campaign)
             if harvest is None:
-                rng = np.random.default_rng([self._traffic.seed, 8, len(self.harvests)])
-                harvest = self.harvests[account.campaign] = Harvest(account.campaign, rng, means=0)
+                rng = np.random.default_rng([self._seed, 8, len(self.harvests)])
+                harvest = self.harvests[party.campaign] = Harvest(party.campaign, rng, means=0)
             harvest.workers[index] = Worker(index)
 
     def _schedule(self, index: int, day: int, not_before: float) -> None:
         """Put a day's requests of one account into the queue, from this second of the loop on."""
-        account = self._population.accounts[index]
-        harvest = self.harvests.get(account.campaign or "")
+        harvest = self.harvests.get(self._crowd.parties[index].campaign or "")
         if harvest is not None and harvest.workers[index].given_up:
             return
-        original = harvest is not None and account.created_at_ms <= self._population.start_ms
-        for second, _, turn in self._traffic.schedule(index, day):
-            if day * _DAY_S + second >= not_before:
-                self._push(day * _DAY_S + second, index, turn, 0)
-                if original and harvest is not None:
-                    harvest.planned += 1
+        for ask in self._crowd.schedule(index, day):
+            if ask.second >= not_before:
+                self._push(ask.second, index, ask, 0)
+                if harvest is not None and index < self._begun:
+                    harvest.planned += ask.harvest
 
-    def _push(self, second: float, index: int, turn: Turn, tries: int) -> None:
+    def _push(self, second: float, index: int, ask: Ask, tries: int) -> None:
         self._orders += 1
-        heapq.heappush(self._due, _Due(second, self._orders, index, turn, tries))
+        heapq.heappush(self._due, _Due(second, self._orders, index, ask, tries))
 
     def _play(self, day: int, end: float, last: float) -> None:
         hop_s = self._parts.hop_ms / 1000
         hop_end = day * _DAY_S + hop_s
         while hop_end <= end:
-            events = [event for due in self._until(hop_end) if (event := self._request(due, day, last)) is not None]
-            self._detect(events, hop_end)
+            made = [one for due in self._until(hop_end) if (one := self._request(due, day, last)) is not None]
+            self._detect(made, hop_end)
             hop_end += hop_s
 
     def _until(self, second: float) -> Iterator[_Due]:
         while self._due and self._due[0].second < second:
             yield heapq.heappop(self._due)
 
-    def _request(self, due: _Due, day: int, last: float) -> RequestEvent | None:
-        """Make one request; gives its event, or None where the gateway refused it: the model never saw it."""
-        account = self._population.accounts[due.index]
-        harvest = self.harvests.get(account.campaign or "")
+    def _request(self, due: _Due, day: int, last: float) -> Made | None:
+        """Make one request; None where the gateway refused it, or nobody was left to ask: the model never saw it."""
+        party = self._crowd.parties[due.index]
+        harvest = self.harvests.get(party.campaign or "")
         if harvest is not None and harvest.workers[due.index].given_up:
             return None
-        self._clock.ms = self._population.start_ms + round(due.second * 1000)
-        action = self._enforcer.decide(Asked(*self._ids[due.index], "chat"))
+        self._clock.ms = self._crowd.start_ms + round(due.second * 1000)
+        action = self._enforcer.decide(Asked(party.account, party.organization, "chat"))
         if action is not None and action.finished is not None:
             action.finished()  # Answers take seconds, and limits of a minute and an hour hold longer than they.
         refused = action is not None and action.refusal is not None
         trim = action is not None and action.transform is not None
         if harvest is None:
-            self._count_honest(account, touched=refused or trim)
+            self._count_honest(party, touched=refused or trim)
         elif refused and action is not None and action.refusal is not None:
             wait = float(action.refusal.retry_after_seconds or 0)
             again, replace_it = harvest.refuse(due.index, action.refusal.status, wait, due.tries)
             if again is not None and due.second + again < last:
-                self._push(due.second + again, due.index, due.turn, due.tries + 1)
+                self._push(due.second + again, due.index, due.ask, due.tries + 1)
             if replace_it:
-                self._replace(harvest, account, due.second, day)
+                self._replace(harvest, due, day)
         else:
-            kept = self._traffic.length_of(account, due.turn)
-            wanted = max(kept, 1)
-            harvest.answer(due.index, due.second, min(1.0, 512 / wanted) if trim else 1.0)
-        if refused:
-            return None
-        return self._parts.event_of(self._traffic.record(due.index, due.turn, self._clock.ms, self._rng))
+            part = min(1.0, _TRIMMED / max(due.ask.tokens, 1)) if trim else 1.0
+            harvest.answer(due.index, due.second, part if due.ask.harvest else 0.0)
+        return None if refused else Made(due.index, due.ask.turn, self._clock.ms)
 
-    def _replace(self, harvest: Harvest, like: SimulatedAccount, second: float, day: int) -> None:
-        account, wait = harvest.buy(self._population, like, self._clock.ms)
-        index = len(self._population.accounts)
-        self._population.accounts.append(account)
-        self._enlist(index, account)
-        self._tell([account])
-        self._schedule(index, day, second + wait)
+    def _replace(self, harvest: Harvest, lost: _Due, day: int) -> None:
+        wait = harvest.buy()
+        index = self._crowd.buy(lost.index, self._clock.ms)
+        self._enlist(index, self._crowd.parties[index])
+        self._tell([index])
+        self._schedule(index, day, lost.second + wait)
 
-    def _count_honest(self, account: SimulatedAccount, *, touched: bool) -> None:
+    def _count_honest(self, party: Party, *, touched: bool) -> None:
         self.honest_requests += 1
         if touched:
-            harm = self.licensed if account.group == "licensed" else self.honest
-            harm.accounts.add(account.key)
+            harm = self.licensed if party.licensed else self.honest
+            harm.accounts.add(party.account)
             harm.requests += 1
-            harm.by_recipe[account.recipe] += 1
+            harm.by_recipe[party.recipe] += 1
 
-    def _tell(self, accounts: list[SimulatedAccount]) -> None:
-        columns = attribute_columns([self._parts.attributes_of(account) for account in accounts])
+    def _tell(self, indices: Sequence[int]) -> None:
+        columns = self._crowd.attributes(indices)
         owner = partitions_of(columns["account"], self._parts.partitions)
         for partition in np.unique(owner).tolist():
             self._parts.pipeline.attributes(partition, columns[owner == partition])
 
-    def _detect(self, events: list[RequestEvent], hop_end: float) -> None:
-        now_ms = self._population.start_ms + round(hop_end * 1000)
+    def _detect(self, made: list[Made], hop_end: float) -> None:
+        now_ms = self._crowd.start_ms + round(hop_end * 1000)
         alerts = []
-        if events:
-            columns = event_columns(events)
+        if made:
+            columns = self._crowd.columns(made)
             owner = partitions_of(columns["account"], self._parts.partitions)
             for partition in np.unique(owner).tolist():
                 alerts += self._parts.pipeline.feed(partition, columns[owner == partition])
@@ -231,20 +214,3 @@ class Loop:
         for alert in alerts:
             self.desk.alert(alert, now_ms)
         self.desk.approve_due(now_ms)
-
-
-class LoopTraffic(Traffic):
-    """The simulator's traffic, request by request and not day by day."""
-
-    def schedule(self, index: int, day: int) -> list[tuple[float, int, Turn]]:
-        """Give one account's requests of a day, by second."""
-        return self._schedule(index, day)
-
-    def record(self, index: int, turn: Turn, time_ms: int, rng: np.random.Generator) -> dict[str, Any]:
-        """Give one request and its response."""
-        return self._record(self.population.accounts[index], index, turn, time_ms, rng)
-
-    def length_of(self, account: SimulatedAccount, turn: Turn) -> int:
-        """Give how long the answer would be, tokens."""
-        settings = {**account.client.settings, **account.settings}
-        return min(turn.output_tokens, int(settings.get("max_tokens", 32_000)))

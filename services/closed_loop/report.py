@@ -38,6 +38,7 @@ class CampaignCost(msgspec.Struct, frozen=True, kw_only=True):
 class Touched(msgspec.Struct, frozen=True, kw_only=True):
     """Whose requests were refused or trimmed though they harvest nothing, or have a licence."""
 
+    stage: str
     policy: str
     honest_accounts: int
     honest_requests: int
@@ -50,7 +51,7 @@ class Touched(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ClosedLoop(msgspec.Struct, frozen=True, kw_only=True):
-    """All runs over one population."""
+    """All runs; of a world there are several, each with other campaigns among the same honest accounts."""
 
     scenario: str
     seed: int
@@ -80,10 +81,11 @@ def costs_of(loop: Loop, policy: str, accounts: dict[str, int]) -> list[Campaign
     ]
 
 
-def touched_by(loop: Loop, policy: str) -> Touched:
+def touched_by(loop: Loop, policy: str, stage: str) -> Touched:
     """Give the harm of a finished run."""
     honest: Harm = loop.honest
     return Touched(
+        stage=stage,
         policy=policy,
         honest_accounts=len(honest.accounts),
         honest_requests=honest.requests,
@@ -117,11 +119,12 @@ def tell(result: ClosedLoop, console: Console) -> None:
         )
     console.print(table)
     harm = Table(
-        "policy", "honest accounts touched", "their requests", "licensed accounts touched", "alerts", "decisions"
+        "in", "policy", "honest accounts touched", "their requests", "licensed accounts touched", "alerts", "decisions"
     )
     for one in result.touched:
         recipes = ", ".join(f"{name} {count}" for name, count in one.honest_by_recipe.items())
         harm.add_row(
+            one.stage,
             one.policy,
             str(one.honest_accounts),
             f"{one.honest_requests:,} of {one.requests_of_all_honest:,}" + (f" ({recipes})" if recipes else ""),
