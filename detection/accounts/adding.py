@@ -353,9 +353,9 @@ def place(entries: Words, count: Whole, partitions: Whole, firsts: Words) -> Non
         if entry[FAMILY] != CELL:
             owner = np.int64(np.uint64(entry[POOL]) % np.uint64(partitions))
             firsts[np.int64(entry[SUMS] >= 0), owner + 1] += 1
-    for owner in range(partitions):
-        firsts[0, owner + 1] += firsts[0, owner]
-        firsts[1, owner + 1] += firsts[1, owner]
+    for last in range(partitions):
+        firsts[0, last + 1] += firsts[0, last]
+        firsts[1, last + 1] += firsts[1, last]
 
 
 @compiled
