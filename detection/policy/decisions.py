@@ -80,7 +80,7 @@ def propose(
     if verdict in _CLEARING:
         action: Action = "allow"
     elif verdict is not None:
-        action = ceiling(alert.severity, alert.kind)
+        action = ceiling(alert.severity, alert.lane, alert.kind)
     else:
         action = _climb(alert, now_ms, in_force, policy)
     return Proposal(
@@ -120,8 +120,8 @@ def _named(alert: Alert, member: Member, policy: DecisionPolicy) -> bool:
 
 
 def _climb(alert: Alert, now_ms: int, in_force: InForce | None, policy: DecisionPolicy) -> Action:
-    highest = ceiling(alert.severity, alert.kind)
-    start = lower(beginning(alert.severity, alert.confidence, policy.minimum_confidence), highest)
+    highest = ceiling(alert.severity, alert.lane, alert.kind)
+    start = lower(beginning(alert.severity, alert.lane, alert.confidence, policy.minimum_confidence), highest)
     if in_force is None:
         return start
     if alert.confidence < policy.minimum_confidence:

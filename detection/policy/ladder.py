@@ -13,7 +13,7 @@ import msgspec
 
 if TYPE_CHECKING:
     from detection.config import DecisionPolicy
-    from detection.outcomes import AlertKind, Severity
+    from detection.outcomes import AlertKind, Lane, Severity
 
 Action: TypeAlias = Literal["allow", "observe", "throttle", "trim", "challenge", "block"]
 
@@ -32,6 +32,8 @@ _CEILING: Final[dict[Severity, Action]] = {
     "high": "challenge",
     "critical": "block",
 }
+# What a probe takes, log probabilities and biases, is what a trimmed answer lacks and hardly anybody else misses.
+_REMEDY: Final[dict[Lane, Action]] = {"probe": "trim"}
 _QUESTION: Final[Action] = "challenge"  # A question for verification is answered or not; it never ends in a block.
 
 
@@ -72,14 +74,17 @@ def higher(first: Action, second: Action) -> Action:
     return second if _HEIGHT[first] <= _HEIGHT[second] else first
 
 
-def beginning(severity: Severity, confidence: float, minimum_confidence: float) -> Action:
-    """Give the rung that severity asks for; without enough confidence it is watched only."""
-    return _BEGINNING[severity] if confidence >= minimum_confidence else "observe"
+def beginning(severity: Severity, lane: Lane, confidence: float, minimum_confidence: float) -> Action:
+    """Give the rung that severity and lane ask for; without enough confidence it is watched only."""
+    if confidence < minimum_confidence:
+        return "observe"
+    return higher(_BEGINNING[severity], _REMEDY.get(lane, "observe"))
 
 
-def ceiling(severity: Severity, kind: AlertKind) -> Action:
+def ceiling(severity: Severity, lane: Lane, kind: AlertKind) -> Action:
     """Give the highest rung that this alert can ever reach."""
-    return _CEILING[severity] if kind == "alert" else lower(_CEILING[severity], _QUESTION)
+    highest = higher(_CEILING[severity], _REMEDY.get(lane, "observe"))
+    return highest if kind == "alert" else lower(highest, _QUESTION)
 
 
 def next_rung(action: Action) -> Action:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from detection.columns import StructuredArray
+
+
+_TRIMMED: Final = 512  # Tokens that are left of a trimmed answer.
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +30,7 @@ class Ask(NamedTuple):
 
     second: float
     harvest: bool
-    tokens: int  # Of the answer, if nobody trims it.
+    trimmed: float  # What a trimmed answer is worth, 0..1.
     turn: Any  # The crowd's own.
 
 
@@ -37,6 +40,11 @@ class Made(NamedTuple):
     party: int  # Its index.
     turn: Any
     time_ms: int
+
+
+def worth(tokens: int) -> float:
+    """Tell what is left of an answer of so many tokens once it is trimmed, 0..1."""
+    return min(1.0, _TRIMMED / max(tokens, 1))
 
 
 class Crowd(Protocol):

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from services.closed_loop.crowd import Ask, Crowd, Party
 
 _DAY_S: Final = 86_400.0
-_TRIMMED: Final = 512  # Tokens that are left of a trimmed answer.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,13 +128,16 @@ class Loop:
     def _schedule(self, index: int, day: int, not_before: float) -> None:
         """Put a day's requests of one account into the queue, from this second of the loop on."""
         harvest = self.harvests.get(self._crowd.parties[index].campaign or "")
-        if harvest is not None and harvest.workers[index].given_up:
-            return
-        for ask in self._crowd.schedule(index, day):
+        asks = self._crowd.schedule(index, day)
+        if harvest is not None:
+            if index < self._begun:
+                # What was planned stays planned, though the account be lost by then.
+                harvest.planned += sum(ask.harvest for ask in asks)
+            if harvest.workers[index].given_up:
+                return
+        for ask in asks:
             if ask.second >= not_before:
                 self._push(ask.second, index, ask, 0)
-                if harvest is not None and index < self._begun:
-                    harvest.planned += ask.harvest
 
     def _push(self, second: float, index: int, ask: Ask, tries: int) -> None:
         self._orders += 1
@@ -175,7 +177,7 @@ class Loop:
             if replace_it:
                 self._replace(harvest, due, day)
         else:
-            part = min(1.0, _TRIMMED / max(due.ask.tokens, 1)) if trim else 1.0
+            part = due.ask.trimmed if trim else 1.0
             harvest.answer(due.index, due.second, part if due.ask.harvest else 0.0)
         return None if refused else Made(due.index, due.ask.turn, self._clock.ms)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from schemas.columns import attribute_columns, event_columns
-from services.closed_loop.crowd import Ask, Party
+from services.closed_loop.crowd import Ask, Party, worth
 from services.gateway.accounts import to_attributes
 from services.gateway.formats import openai
 from services.gateway.sketching import EventMaker
@@ -56,7 +56,7 @@ class ScriptedCrowd:
         account = self._population.accounts[index]
         longest = int({**account.client.settings, **account.settings}.get("max_tokens", 32_000))
         return [
-            Ask(day * 86_400.0 + second, account.campaign is not None, min(turn.output_tokens, longest), turn)
+            Ask(day * 86_400.0 + second, account.campaign is not None, worth(min(turn.output_tokens, longest)), turn)
             for second, _, turn in self._traffic.schedule(index, day)
         ]
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from detection.columns import Flag
 from detection.ids import to_hex
-from services.closed_loop.crowd import Ask, Party
+from services.closed_loop.crowd import Ask, Party, worth
 from services.simulator.population import DAY_MS
 
 if TYPE_CHECKING:
@@ -50,11 +51,13 @@ class WorldCrowd:
         places = self._asked[self._sender[index]]
         places = places[self._day[places] == day]
         return [
-            Ask(second, harvest, tokens, turn)
-            for second, harvest, tokens, turn in zip(
+            # Who asks for log probabilities gets none of them in a trimmed answer, and wanted nothing else.
+            Ask(second, harvest, 0.0 if flags & Flag.LOGPROBS else worth(tokens), turn)
+            for second, harvest, tokens, flags, turn in zip(
                 self._seconds[places].tolist(),
                 self._harvest[places].tolist(),
                 self._events["output_tokens"][places].tolist(),
+                self._events["flags"][places].tolist(),
                 places.tolist(),
                 strict=True,
             )

