@@ -111,7 +111,7 @@ class LocalPipeline:
         return alerts
 
     def _pass_on(self, partition: int) -> list[Alert]:
-        outcome = self._accounts[partition].take()
+        outcome = self._accounts[partition].take(self._partitions)
         self._tell(outcome.findings)
         self.late += outcome.late
         self.account_vectors += outcome.vectors

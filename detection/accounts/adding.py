@@ -343,33 +343,48 @@ def cells(entries: Words, count: Whole) -> Whole:
 
 
 @compiled
-def count_singles(entries: Words, count: Whole) -> Whole:
-    """Count the contributions of one request."""
-    found = 0
+def place(entries: Words, count: Whole, partitions: Whole, firsts: Words) -> None:
+    """Tell where each partition's contributions begin, those of one request in ``firsts[0]``, the others in ``[1]``.
+
+    ``firsts`` has a column more than there are partitions: all of them; it comes as zeros.
+    """
     for number in range(count):
-        found += entries[number, FAMILY] != CELL and entries[number, SUMS] < 0
-    return found
+        entry = entries[number]
+        if entry[FAMILY] != CELL:
+            owner = np.int64(np.uint64(entry[POOL]) % np.uint64(partitions))
+            firsts[np.int64(entry[SUMS] >= 0), owner + 1] += 1
+    for last in range(partitions):
+        firsts[0, last + 1] += firsts[0, last]
+        firsts[1, last + 1] += firsts[1, last]
 
 
 @compiled
-def write(entries: Words, count: Whole, requests: Words, sums: Words, singles: Words, rows: Words) -> None:
-    """Write contributions in the order in which they began; cells are none."""
-    alone = added = 0
+def write(
+    entries: Words, count: Whole, requests: Words, sums: Words, next_of: Words, singles: Words, rows: Words
+) -> None:
+    """Write contributions, a partition's from its place in ``next_of`` on in the order in which they began.
+
+    ``next_of`` is what ``place`` gave, and is moved on. Cells are no contributions.
+    """
+    partitions = np.uint64(next_of.shape[1] - 1)
     for number in range(count):
         entry = entries[number]
         if entry[FAMILY] == CELL:
             continue
-        if entry[SUMS] < 0:
-            single = singles[alone]
+        owner = np.int64(np.uint64(entry[POOL]) % partitions)
+        several = np.int64(entry[SUMS] >= 0)
+        at = next_of[several, owner]
+        next_of[several, owner] = at + 1
+        if not several:
+            single = singles[at]
             copy(requests[entry[REQUEST], :SINGLE_WORDS], single)
             single[S_POOL] = entry[POOL]
             single.view(np.uint8)[S_FAMILY] = entry[FAMILY]
             # Two windows may tell of one coincidence: the prompt stands where other families have network and payment.
             if entry[FAMILY] == _COINCIDENCE:
                 single[S_NETWORK] = single[S_PAYMENT] = requests[entry[REQUEST], TURN]
-            alone += 1
         else:
-            row = rows[added]
+            row = rows[at]
             copy(sums[entry[SUMS]], row)
             row[C_POOL] = entry[POOL]
             row[C_CUSTOMER] = entry[CUSTOMER]
@@ -378,4 +393,3 @@ def write(entries: Words, count: Whole, requests: Words, sums: Words, singles: W
             row.view(np.uint8)[C_FAMILY] = entry[FAMILY]
             if entry[FAMILY] == _COINCIDENCE:
                 row[C_NETWORK] = row[C_PAYMENT] = requests[entry[REQUEST], TURN]
-            added += 1

@@ -201,12 +201,15 @@ class AccountsStep:
             self._store.write(slots, name, rows[source])
         self.applied_attributes = int(offsets[-1])
 
-    def take(self) -> AccountsOutcome:
-        """Give what was decided since the last call, and start afresh."""
+    def take(self, pools_partitions: int = 1) -> AccountsOutcome:
+        """Give what was decided since the last call, and start afresh.
+
+        Contributions come in the order of the so many partitions of the pools job that own their pools.
+        """
         self._read_marks()
         findings, vectors = self._lane.take()
         outcome = AccountsOutcome(
-            contributions=self._tally.take(),
+            contributions=self._tally.take(pools_partitions),
             closed_hop=int(self._clock[counting.CLOSED]),
             findings=findings + self._probes.take(),
             windows=np.concatenate(self._windows) if self._windows else np.zeros(0, WINDOW),

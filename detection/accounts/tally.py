@@ -60,8 +60,8 @@ class Tally:
         words = np.ascontiguousarray(self._requests[held - count : held, : adding.SINGLE_WORDS])
         return words.view(SINGLE).reshape(-1)
 
-    def take(self) -> Contributions:
-        """Give one row for each (hop, pool, customer, account), and start afresh."""
+    def take(self, partitions: int = 1) -> Contributions:
+        """Give one row for each (hop, pool, customer, account), by the partition of its pool, and start afresh."""
         entries, held, sums = self._sizes.tolist()
         if not held:
             return Contributions()
@@ -69,13 +69,16 @@ class Tally:
         self._reserve(entries + more, sums + more)
         adding.settle(entries, *self.arguments)
         entries = int(self._sizes[0])
-        alone = adding.count_singles(self._entries, entries)
-        cells = adding.cells(self._entries, entries)
+        firsts = np.zeros((2, partitions + 1), np.int64)
+        adding.place(self._entries, entries, partitions, firsts)
+        alone, several = firsts[:, -1].tolist()
         singles = np.empty((alone, SINGLE.itemsize // 8), np.int64)
-        rows = np.empty((entries - cells - alone, CONTRIBUTION.itemsize // 8), np.int64)
-        adding.write(self._entries, entries, self._requests, self._sums, singles, rows)
+        rows = np.empty((several, CONTRIBUTION.itemsize // 8), np.int64)
+        adding.write(self._entries, entries, self._requests, self._sums, firsts.copy(), singles, rows)
         adding.empty(self._index, self._sizes)
-        return Contributions(rows.view(CONTRIBUTION).reshape(-1), singles.view(SINGLE).reshape(-1))
+        return Contributions(
+            rows.view(CONTRIBUTION).reshape(-1), singles.view(SINGLE).reshape(-1), firsts if partitions > 1 else None
+        )
 
 
 def _longer(array: NDArray[np.int64], length: int) -> NDArray[np.int64]:

@@ -13,7 +13,7 @@ from detection.columns import CONTRIBUTION, FIXED_POINT, SINGLE, SINGLE_BITS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from detection.columns import StructuredArray
+    from detection.columns import Int64Array, StructuredArray
 
 _DAY_MINUTES: Final = 1_440
 _ANGLES: Final = [2 * math.pi * minute / _DAY_MINUTES for minute in range(_DAY_MINUTES)]
@@ -40,10 +40,15 @@ _SAME: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Contributions:
-    """``rows`` are of ``CONTRIBUTION``, ``singles`` of ``SINGLE``. All of them add up, in any order."""
+    """``rows`` are of ``CONTRIBUTION``, ``singles`` of ``SINGLE``. All of them add up, in any order.
+
+    Where they lie sorted by the partition that owns their pool, ``firsts`` tells where each one's begin, shape
+    ``(2, partitions + 1)``: singles, then rows.
+    """
 
     rows: StructuredArray = field(default_factory=lambda: np.zeros(0, CONTRIBUTION))
     singles: StructuredArray = field(default_factory=lambda: np.zeros(0, SINGLE))
+    firsts: Int64Array | None = None
 
     def __len__(self) -> int:
         return len(self.rows) + len(self.singles)

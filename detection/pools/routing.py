@@ -19,9 +19,21 @@ def partition_of_pool(pools: UInt64Array, partitions: int) -> Int64Array:
 
 
 def split_rows(contributions: Contributions, partitions: int) -> list[Contributions]:
-    """Cut contributions by the partition that owns their pool; the order inside a part is the input's."""
+    """Cut contributions by the partition that owns their pool; the order inside a part is the input's.
+
+    Where they lie in the order of so many partitions, nothing is copied.
+    """
     if partitions == 1:
         return [contributions]
+    if contributions.firsts is not None and contributions.firsts.shape[1] == partitions + 1:
+        alone, several = contributions.firsts
+        return [
+            Contributions(
+                contributions.rows[several[owner] : several[owner + 1]],
+                contributions.singles[alone[owner] : alone[owner + 1]],
+            )
+            for owner in range(partitions)
+        ]
     rows, singles = (_split(part, partitions) for part in (contributions.rows, contributions.singles))
     return [Contributions(*parts) for parts in zip(rows, singles, strict=True)]
 

@@ -103,7 +103,7 @@ class AccountsTask:
 
     def take(self) -> list[Output]:
         """Give contributions, windows and findings; what says that a hop is closed comes after what belongs to it."""
-        outcome = self._step.take()
+        outcome = self._step.take(self._pools_width)
         self._late += outcome.late
         closed, told = outcome.closed_hop, self._told
         outputs: list[Output] = []

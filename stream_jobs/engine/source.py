@@ -62,7 +62,7 @@ class GroupSource:
                 "session.timeout.ms": session_timeout_ms,
                 "heartbeat.interval.ms": min(1_000, session_timeout_ms // 3),
                 "max.poll.interval.ms": _MAXIMUM_POLL_MS,
-                "queued.max.messages.kbytes": 65_536,
+                "queued.max.messages.kbytes": 16_384,  # Of each partition; a poll takes less than that from all.
                 "check.crcs": False,
             },
             logger=LIBRARY_LOG,

@@ -16,6 +16,7 @@ from detection.columns import CONTRIBUTION, EVENT, Flag
 from detection.config import Clocking, DetectionConfig
 from detection.detectors.tail import certainty
 from detection.families import Family
+from detection.pools.routing import partition_of_pool, split_rows
 from detection.state.rows import ACCOUNT_ROW, RowVersionError
 from detection.state.store import read_rows
 
@@ -317,6 +318,25 @@ def test_a_forest_of_another_seed_starts_afresh_and_says_so(config: DetectionCon
         step.load(list(run.state), list(run.state.values()))
     assert (same.forest_restarted, other.forest_restarted) == (False, True)
     assert (same._forest._first_window, other._forest._first_window) == (False, True)
+
+
+def test_contributions_come_in_the_order_of_their_owners(
+    config: DetectionConfig,
+    references: References,
+    random_events: Callable[[int, int], StructuredArray],
+) -> None:
+    events = random_events(11, 200)
+    whole, dealt = AccountsStep(config, references, 0), AccountsStep(config, references, 0)
+    for step in (whole, dealt):
+        step.apply(events, np.arange(200))
+    copied = split_rows(whole.take().contributions, 5)
+    sliced = split_rows(dealt.take(5).contributions, 5)
+    for owner, (one, other) in enumerate(zip(copied, sliced, strict=True)):
+        assert len(one.rows)
+        assert len(one.singles)
+        assert (partition_of_pool(other.written_out()["pool"], 5) == owner).all()
+        assert one.rows.tobytes() == other.rows.tobytes()
+        assert one.singles.tobytes() == other.singles.tobytes()
 
 
 def test_an_empty_take_is_empty(config: DetectionConfig) -> None:
