@@ -113,7 +113,7 @@ class IncidentPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     join_share: float = 0.30  # A pool joins an incident when this share of its members are members already.
     growth: float = 1.25  # A new revision when members or score grew by a quarter.
     refresh_ms: int = 21_600_000  # New names below that growth are told six hours after the last revision.
-    alerts_per_hour: int = 20  # Budget; what is over it waits for the next hour, by severity and priority.
+    alerts_per_hour: int = 20  # Budget; what is over it waits for the next hour, by priority.
     verified_share: float = 0.5  # A pool with more verified traffic than this asks instead of accusing.
     quiet_ms: int = 604_800_000  # An incident without findings for a week is closed.
 

@@ -42,6 +42,10 @@ class SupervisedHead:
         self._scaler.learn_one(values)
         self._model.learn_one(self._scaler.transform_one(values), confirmed, w=weight)
 
+    def practise_one(self, x: Mapping[str, float], *, confirmed: bool, weight: float = 1.0) -> None:
+        """Take a verdict once more: the weights move, and what is known of the features' spread stays."""
+        self._model.learn_one(self._scaler.transform_one(_finite(x)), confirmed, w=weight)
+
     def parameters(self) -> dict[str, float]:
         """Give the whole state: intercept and steps, then for each feature its count, mean, variance and weight."""
         found = {"intercept": float(self._model.intercept), "steps": float(self._model.optimizer.n_iterations)}

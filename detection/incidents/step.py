@@ -86,7 +86,7 @@ class IncidentsStep:
         self._budget_hour = -1
         self._budget_used: dict[str, int] = {}
         self.shadowed = 0  # Findings of lanes in shadow.
-        self._ranker = Ranker()
+        self._ranker = Ranker(config.incidents.verified_share)
         self._explored = Explored()
         self._alerts: list[Alert] = []
 
@@ -172,7 +172,7 @@ class IncidentsStep:
         self._links = Links(self._config, state.links)
         self._budget_hour, self._budget_used = state.budget_hour, state.budget_used
         # The head is not part of the state: it stands on its own topic, and is read anew.
-        self._ranker = Ranker(state.ratios, self._ranker.head)
+        self._ranker = Ranker(self._policy.verified_share, state.ratios, self._ranker.head)
         self._explored = state.explored
         self._by_customer, self._by_account, self._by_subject = {}, {}, {}
         for incident in self._incidents.values():

@@ -4,6 +4,9 @@ Labels are not a fair sample and not all are right, so each weighs by how it cam
 random with a small probability speaks for the many that were not drawn (inverse propensity, cut at a bound: a few draws
 must not drown everything else). And what one organisation's alerts can teach is capped, so that a customer who gets
 himself called benign again and again cannot buy silence for whoever acts like him.
+
+Labels come by the dozen, and one pass over so few leaves most of what they say unlearned: with each new one some
+earlier ones are practised, chosen by a fixed sequence.
 """
 
 from __future__ import annotations
@@ -17,9 +20,11 @@ if TYPE_CHECKING:
     from detection.detectors.supervised import SupervisedHead
     from detection.outcomes import Alert
 
+_GOLDEN: Final = 2_654_435_769  # 2^32 over the golden ratio.
 JUDGED: Final = frozenset({"true_positive", "false_positive", "benign"})
 CONFIRMED: Final = "true_positive"
 MOST_WEIGHT: Final = 5.0  # Of one label.
+PRACTISED: Final = 7  # Earlier labels, with each new one.
 ORGANISATION_LABELS: Final = 5  # That teach, of one organisation; those after them count as labels and teach nothing.
 
 
@@ -57,6 +62,11 @@ def judged(alert: Alert) -> Judged:
     return Judged(evidence_vector(alert), detector, organisation, alert.propensity)
 
 
+def practised(known: int) -> list[int]:
+    """Choose among so many labels: a low-discrepancy sequence that goes over all of them evenly."""
+    return [((known * PRACTISED + step) * _GOLDEN % 2**32) * known >> 32 for step in range(PRACTISED)]
+
+
 class Lessons:
     """All labels so far. The newest verdict of an alert stands; each label counts once, by ``label_id``."""
 
@@ -66,6 +76,7 @@ class Lessons:
         self._seen: set[str] = set()
         self._standing: dict[str, _Standing] = {}
         self._taught: Counter[str] = Counter()  # Labels that taught, by organisation.
+        self._lessons: list[tuple[dict[str, float], bool, float]] = []  # Vector, confirmed, weight.
         self._head: SupervisedHead | None = None
         self.last_time = ""  # Of the last label that counted, RFC 3339.
 
@@ -97,6 +108,7 @@ class Lessons:
         else:
             self._head = None
             self._taught.clear()
+            self._lessons.clear()
             for each in self._standing.values():
                 self._learn(each)
         return True
@@ -120,7 +132,12 @@ class Lessons:
             if self._taught[about.organisation] > self._cap:
                 return
         weight = min(1.0 / about.propensity, MOST_WEIGHT)
-        self._trained().learn_one(about.vector, confirmed=standing.verdict == CONFIRMED, weight=weight)
+        head, confirmed = self._trained(), standing.verdict == CONFIRMED
+        head.learn_one(about.vector, confirmed=confirmed, weight=weight)
+        self._lessons.append((about.vector, confirmed, weight))
+        for place in practised(len(self._lessons)):
+            vector, confirmed, weight = self._lessons[place]
+            head.practise_one(vector, confirmed=confirmed, weight=weight)
 
     def _trained(self) -> SupervisedHead:
         # River's linear models bring scipy along: two seconds that a start without labels need not wait for.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 SEVERITIES: Final[tuple[Severity, ...]] = get_args(Severity)  # Mildest first.
 LEAST_POSITIVES: Final = 20  # Below it nothing was learned that could be told from chance.
-FULL_POSITIVES: Final = 100
+FULL_POSITIVES: Final = 50
 MOST_WEIGHT: Final = 0.4
 HISTORY: Final = 256  # Incidents that a score is ranked among.
 _PRIOR: Final = 8.0  # Worth of ``certainty`` in incidents: it speaks while few are known.

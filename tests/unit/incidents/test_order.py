@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,7 +11,8 @@ from hypothesis import strategies as st
 from detection.config import DetectionConfig, IncidentPolicy
 from detection.incidents.step import IncidentsStep
 from detection.outcomes import Alert, Finding
-from detection.ranking.priority import severity_place
+from detection.ranking.head import TrainedHead
+from detection.ranking.priority import weight_of
 from schemas.finding import decode_finding
 from schemas.model_version import ModelVersion
 from tests.stream_jobs.findings import findings_log
@@ -75,7 +78,7 @@ def test_a_head_changes_an_alerts_place_and_nothing_else(head: ModelVersion, see
 
 @settings(max_examples=40, deadline=None)
 @given(heads(), st.integers(0, 3))
-def test_under_a_tight_budget_every_incident_is_raised_and_the_severest_of_an_hour_first(
+def test_under_a_tight_budget_every_incident_is_raised_and_the_best_does_not_wait_for_the_worst(
     head: ModelVersion, seed: int
 ) -> None:
     config = DetectionConfig(incidents=IncidentPolicy(alerts_per_hour=1))
@@ -83,6 +86,17 @@ def test_under_a_tight_budget_every_incident_is_raised_and_the_severest_of_an_ho
     plentiful = {alert.alert_id for alert in play(log, DetectionConfig(), None)}
     raised = [alert for alert in play(log, config, head, until=4 * (len(plentiful) + 10)) if alert.revision == 1]
     assert {alert.alert_id for alert in raised} == plentiful
-    # What waits after the last finding leaves by severity: no head puts a mild one before a severe one.
-    waited = [severity_place(alert.severity) for alert in raised if alert.event_time > "1970-01-01T01:30:00.000Z"]
-    assert waited == sorted(waited, reverse=True)
+    # After the last finding one leaves each hour. Ranks move with what was raised, by one place in eight and more.
+    waited = [alert for alert in raised if alert.event_time > "1970-01-01T01:30:00.000Z"]
+    weight = weight_of(TrainedHead.of(head))
+    for earlier, later in itertools.pairwise(waited):
+        assert later.rank - earlier.rank <= weight / (1 - weight) + 1 / 8
+
+
+def test_without_a_head_incidents_wait_by_their_scores() -> None:
+    config = DetectionConfig(incidents=IncidentPolicy(alerts_per_hour=1))
+    raised = [alert for alert in play(findings_log(6, 2, 1), config, None, until=200) if alert.revision == 1]
+    waited = [alert for alert in raised if alert.event_time > "1970-01-01T01:30:00.000Z"]
+    ratios = [max(finding.score for finding in alert.findings) / 3.0 for alert in waited]
+    assert ratios == sorted(ratios, reverse=True)
+    assert all(alert.priority == alert.rank for alert in raised)
