@@ -1,4 +1,10 @@
-"""What is learned from labels: a fold over their log, so a replay from the start gives the same model, bit by bit."""
+"""What is learned from labels: a fold over their log, so a replay from the start gives the same model, bit by bit.
+
+Labels are not a fair sample and not all are right, so each weighs by how it came about. An alert that was drawn at
+random with a small probability speaks for the many that were not drawn (inverse propensity, cut at a bound: a few draws
+must not drown everything else). And what one organisation's alerts can teach is capped, so that a customer who gets
+himself called benign again and again cannot buy silence for whoever acts like him.
+"""
 
 from __future__ import annotations
 
@@ -9,17 +15,30 @@ from detection.features.evidence import evidence_vector
 
 if TYPE_CHECKING:
     from detection.detectors.supervised import SupervisedHead
-    from schemas.alert import Alert
-    from schemas.label import Label
+    from detection.outcomes import Alert
 
 JUDGED: Final = frozenset({"true_positive", "false_positive", "benign"})
+CONFIRMED: Final = "true_positive"
+MOST_WEIGHT: Final = 5.0  # Of one label.
+ORGANISATION_LABELS: Final = 5  # That teach, of one organisation; those after them count as labels and teach nothing.
 
 
 class Judged(NamedTuple):
-    """What is kept of an alert: its evidence as scored, and the detector of its strongest finding."""
+    """What is kept of an alert: its evidence as scored, its detector, whom it is about, how it came to be shown."""
 
     vector: dict[str, float]
     detector: str
+    organisation: str  # The customer with most of its requests; "" where it names nobody.
+    propensity: float
+
+
+class LabelGiven(NamedTuple):
+    """What the fold needs of a label."""
+
+    label_id: str
+    alert_id: str
+    verdict: str
+    labelled_at: str  # RFC 3339.
 
 
 class _Standing(NamedTuple):
@@ -29,15 +48,24 @@ class _Standing(NamedTuple):
 
 def judged(alert: Alert) -> Judged:
     """Keep what learning needs of an alert."""
-    return Judged(evidence_vector(alert), alert.findings[0].detector if alert.findings else alert.lane)
+    detector = alert.findings[0].detector if alert.findings else alert.lane
+    requests: Counter[str] = Counter()
+    for member in alert.members:
+        requests[member.customer] += member.requests
+    # Of customers with as many requests, the same one every time.
+    organisation = max(sorted(requests), key=requests.__getitem__, default="")
+    return Judged(evidence_vector(alert), detector, organisation, alert.propensity)
 
 
 class Lessons:
     """All labels so far. The newest verdict of an alert stands; each label counts once, by ``label_id``."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, organisation_labels: int = ORGANISATION_LABELS) -> None:
+        """Begin with nothing; ``organisation_labels`` is the cap, a parameter so that its use can be measured."""
+        self._cap = organisation_labels
         self._seen: set[str] = set()
         self._standing: dict[str, _Standing] = {}
+        self._taught: Counter[str] = Counter()  # Labels that taught, by organisation.
         self._head: SupervisedHead | None = None
         self.last_time = ""  # Of the last label that counted, RFC 3339.
 
@@ -48,15 +76,15 @@ class Lessons:
 
     @property
     def trained_on(self) -> int:
-        """Count the alerts whose standing verdict was learned."""
+        """Count the alerts that have a standing verdict to learn from."""
         return sum(each.verdict in JUDGED for each in self._standing.values())
 
     @property
     def positives(self) -> int:
         """Count the alerts that people confirmed."""
-        return sum(each.verdict == "true_positive" for each in self._standing.values())
+        return sum(each.verdict == CONFIRMED for each in self._standing.values())
 
-    def add(self, label: Label, alert: Judged) -> bool:
+    def add(self, label: LabelGiven, alert: Judged) -> bool:
         """Take a label; False where it is known. A changed verdict is unlearned by learning all that stand anew."""
         if label.label_id in self._seen:
             return False
@@ -68,6 +96,7 @@ class Lessons:
             self._learn(standing)
         else:
             self._head = None
+            self._taught.clear()
             for each in self._standing.values():
                 self._learn(each)
         return True
@@ -79,12 +108,19 @@ class Lessons:
     def precision(self) -> dict[str, float]:
         """Give the share of true positives among the judged alerts, by detector."""
         judged_alerts = Counter(each.judged.detector for each in self._standing.values() if each.verdict in JUDGED)
-        confirmed = Counter(each.judged.detector for each in self._standing.values() if each.verdict == "true_positive")
+        confirmed = Counter(each.judged.detector for each in self._standing.values() if each.verdict == CONFIRMED)
         return {detector: confirmed[detector] / count for detector, count in judged_alerts.items()}
 
     def _learn(self, standing: _Standing) -> None:
-        if standing.verdict in JUDGED:
-            self._trained().learn_one(standing.judged.vector, confirmed=standing.verdict == "true_positive")
+        if standing.verdict not in JUDGED:
+            return
+        about = standing.judged
+        if about.organisation:
+            self._taught[about.organisation] += 1
+            if self._taught[about.organisation] > self._cap:
+                return
+        weight = min(1.0 / about.propensity, MOST_WEIGHT)
+        self._trained().learn_one(about.vector, confirmed=standing.verdict == CONFIRMED, weight=weight)
 
     def _trained(self) -> SupervisedHead:
         # River's linear models bring scipy along: two seconds that a start without labels need not wait for.
