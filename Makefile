@@ -8,7 +8,7 @@ LOOPS := .venv/.compiled
 # A lock names hashes and never a host to fetch from.
 COMPILE := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --quiet
 
-.PHONY: help setup run test test-browser unit crash equal soak test-gateways load-gateways nightly-formats bench bench-quick bench-detectors bench-sketches bench-console check format vendor lock reset contracts docs secrets clean test-lifecycle test-decisions
+.PHONY: help setup run test test-browser unit crash equal soak test-gateways load-gateways nightly-formats bench bench-quick bench-detectors bench-sketches bench-console bench-labels check format vendor lock reset contracts docs secrets clean test-lifecycle test-decisions
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  \033[36m%-16s\033[0m %s\n", $$1, $$2}'
@@ -90,6 +90,9 @@ nightly-formats: setup ## 100,000 hostile records through the vendors' formats; 
 
 bench-sketches: setup ## Measure what a sketch costs by the length of the prompt.
 	$(BIN)/python tests/benchmarks/sketching.py
+
+bench-labels: setup ## Measure what labels are worth, right, wrong and an adversary's, on ten worlds; some twenty minutes.
+	$(BIN)/python -W ignore -m services.evaluation.teaching --out docs/labels.json
 
 bench-detectors: setup ## Measure the unsupervised ensemble beside River's and rcf3's, on five labelled sets.
 	$(BIN)/python tests/benchmarks/detectors

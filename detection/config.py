@@ -100,13 +100,20 @@ class EntitlementLane(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     alerts_per_hour: int = 10
 
 
+class Exploration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Subjects below the thresholds that are shown all the same: labels of alerts alone never tell what was missed."""
+
+    share: float = 0.0005  # Of scored pools and accounts, by a hash of their key; 0 draws nobody.
+    alerts_per_hour: int = 1  # Budget, beside the alerts'; what is over it is not shown, and does not wait.
+
+
 class IncidentPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How findings become alerts."""
 
     join_share: float = 0.30  # A pool joins an incident when this share of its members are members already.
     growth: float = 1.25  # A new revision when members or score grew by a quarter.
     refresh_ms: int = 21_600_000  # New names below that growth are told six hours after the last revision.
-    alerts_per_hour: int = 20  # Budget; what is over it waits for the next hour, strongest first.
+    alerts_per_hour: int = 20  # Budget; what is over it waits for the next hour, by priority.
     verified_share: float = 0.5  # A pool with more verified traffic than this asks instead of accusing.
     quiet_ms: int = 604_800_000  # An incident without findings for a week is closed.
 
@@ -141,6 +148,7 @@ class DetectionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     links: LinkLane = LinkLane()
     probes: ProbeLane = ProbeLane()
     entitlements: EntitlementLane = EntitlementLane()
+    exploration: Exploration = Exploration()
     incidents: IncidentPolicy = IncidentPolicy()
     decisions: DecisionPolicy = DecisionPolicy()
     seed: int = 20261123  # Of the half-space trees.

@@ -12,7 +12,8 @@ import msgspec
 Lane = Literal["pool", "account", "link", "probe", "entitlement"]
 SubjectKind = Literal["account", "campaign"]
 Severity = Literal["low", "medium", "high", "critical"]
-AlertKind = Literal["alert", "verification_request", "entitlement_notice"]
+# "exploration": drawn at random from below the thresholds, so that people also judge what nothing points at.
+AlertKind = Literal["alert", "verification_request", "entitlement_notice", "exploration"]
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -57,6 +58,7 @@ class Finding(
     members: list[Member]
     config_version: str
     provisional: bool = False  # Scored against a reference that was not made from this traffic.
+    propensity: float = 1.0  # Below 1: not above the threshold, but drawn with this probability to be looked at.
 
 
 class SourceClosed(
@@ -110,3 +112,7 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     clearing: list[str] = []  # What would clear it, in plain sentences.
     provisional: bool = False  # The reference behind it was not made from this traffic.
     corpus_share: float = 0.0  # Of a plausible training corpus, that the members' answers make.
+    rank: float = 0.0  # Of its score over the threshold among those of the last incidents, 0..1.
+    priority: float = 0.0  # The rank, blended with what people confirmed: the order within a severity, 0..1.
+    model: str = ""  # The head in that blend, for example "supervised/57"; "" where none had a say.
+    propensity: float = 1.0  # With which it was shown: below 1 for an exploration, which weighs its label.

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from detection.outcomes import Alert, Finding
     from detection.policy.entitlements import EntitlementLike
     from detection.pools.scoring import PoolVector
+    from detection.ranking.head import HeadRecord
 
 _HOUR_MS: Final = 3_600_000
 
@@ -64,6 +65,10 @@ class LocalPipeline:
         """Take entitlements; give them before the events, as they hold from when they are known."""
         for entitlement in entitlements:
             self._incidents.entitle(entitlement)
+
+    def order_by(self, head: HeadRecord | None) -> None:
+        """Let this head have its say in the alerts' order; raises ValueError."""
+        self._incidents.order_by(head)
 
     def attributes(self, partition: int, attributes: StructuredArray) -> None:
         """Take ``ATTRIBUTES`` rows of accounts that belong to this partition; give them before the events."""

@@ -18,6 +18,7 @@ from schemas.records import RECORDS
 from schemas.topics import TOPICS
 from services.evaluation import page as evaluation
 from services.evaluation import pictures as evaluation_pictures
+from services.evaluation.teaching import page as labels
 from services.gateway.configuration import GATEWAY_SETTINGS
 from services.settings import Settings
 from services.telemetry.log_events import LOG_EVENTS
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 PAGES: Final = Path(__file__).parent
 EVALUATION: Final = PAGES / "evaluation.json"
+LABELS: Final = PAGES / "labels.json"
 _SLOT: Final = re.compile(r"(<!-- table: (?P<name>[a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _HOUR: Final = 3_600_000
 
@@ -132,6 +134,23 @@ def _evaluation(kind: str) -> Callable[[], str]:
     return table
 
 
+def _labels(kind: str) -> Callable[[], str]:
+    def table() -> str:
+        if not LABELS.is_file():
+            return _table(("result",), [("none is committed yet",)])
+        result = labels.read_result(LABELS)
+        heads: dict[str, tuple[Sequence[str], Iterable[Sequence[str]]]] = {
+            "run": (("what", "value"), labels.run_rows(result)),
+            "figures": (labels.LABEL_HEAD, labels.label_rows(result)),
+            "worlds": (labels.SEED_HEAD, labels.seed_rows(result)),
+            "adversaries": (("adversary", "campaigns"), labels.adversary_rows(result)),
+            "silenced": (labels.SILENCED_HEAD, labels.silenced_rows(result)),
+        }
+        return _table(*heads[kind])
+
+    return table
+
+
 def _pictures() -> str:
     if not EVALUATION.is_file():
         return "No result is committed yet, so there is nothing to draw.\n"
@@ -159,6 +178,11 @@ TABLES: Final[dict[str, Callable[[], str]]] = {
     "evaluation-crowds": _evaluation("crowds"),
     "evaluation-baselines": _evaluation("baselines"),
     "evaluation-poisoning": _evaluation("poisoning"),
+    "labels-run": _labels("run"),
+    "labels-figures": _labels("figures"),
+    "labels-worlds": _labels("worlds"),
+    "labels-adversaries": _labels("adversaries"),
+    "labels-silenced": _labels("silenced"),
 }
 
 

@@ -62,7 +62,7 @@ _IDENTITY: Final[dict[type, Callable[[Any], tuple[str, str | int | None]]]] = {
     Label: lambda r: (r.label_id, r.labelled_at),
     Decision: lambda r: (r.decision_id, r.issued_at),
     Entitlement: lambda r: (f"{r.entitlement_id}.{_digest(r)}", None),
-    ModelVersion: lambda r: (f"{r.model}.{r.version}", r.created_at),
+    ModelVersion: lambda r: (f"{r.model}.{r.stage}.{r.version}", r.created_at),
     DeadLetter: lambda r: (f"{r.topic}.{r.partition}.{r.offset}", r.time_unix_ms),
 }
 

@@ -32,6 +32,7 @@ _ATTACKS: Final = (
 _TYPES: Final[dict[AlertKind, list[str]]] = {
     "alert": ["Model extraction"],
     "verification_request": ["Verification request"],
+    "exploration": ["Random sample"],
 }
 _MEMBERS: Final = 500  # Evidence is for a person to read; the whole list is in the alert.
 

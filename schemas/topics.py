@@ -97,7 +97,7 @@ ALERTS_OCSF: Final = Topic(
 )
 LABELS: Final = Topic("labels", "alert_id", "Label v1", "one", "delete", -1)
 DECISIONS: Final = Topic("decisions", "subject kind:subject", "Decision v1", "wide", "compact", -1, 8 << 20)
-MODELS: Final = Topic("models", "model", "ModelVersion v1", "one", "compact", -1)
+MODELS: Final = Topic("models", "model/stage", "ModelVersion v1", "one", "compact", -1)
 ENTITLEMENTS: Final = Topic("entitlements", "subject", "Entitlement v1", "one", "compact", -1)
 KEY_LINKS: Final = Topic(
     "key-links", "keyed name of the pair", "pairs of ids, sealed at the gateway", "one", "compact", -1

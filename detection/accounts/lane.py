@@ -9,12 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+import msgspec
 import numpy as np
 
 from detection.detectors.tail import DirectionalTail, certainty
 from detection.features.accounts import NAMES, account_features
 from detection.ids import digest_hex, rfc3339, to_hex
 from detection.outcomes import Evidence, Finding, Member
+from detection.ranking.exploring import LEAD_STRENGTH, drawn
 from detection.state.records import take
 
 if TYPE_CHECKING:
@@ -91,10 +93,13 @@ class MilestoneLane:
             return
         chosen = matrix[:, self._columns[milestone]]
         scores, addends = tail.score_many(chosen)
-        for place in np.flatnonzero(np.round(scores, _DIGITS) > self._config.accounts.threshold).tolist():
+        odd = np.round(scores, _DIGITS) > self._config.accounts.threshold
+        share = self._config.exploration.share
+        for place in np.flatnonzero(odd | drawn(rows["account"], share)).tolist():
             evidence = _evidence(tail, chosen[place], addends[place])
             score = round(float(scores[place]), _DIGITS)
-            self._findings.append(self._finding(rows[place], int(customers[place]), int(hops[place]), score, evidence))
+            finding = self._finding(rows[place], int(customers[place]), int(hops[place]), score, evidence)
+            self._findings.append(finding if odd[place] else _as_draw(finding, share))
 
     def _finding(
         self, row: StructuredArray, customer: int, hop: int, score: float, evidence: list[Evidence]
@@ -136,6 +141,16 @@ class MilestoneLane:
         self._findings, self._vectors = [], []
         findings.sort(key=lambda finding: (finding.hop, finding.subject, finding.requests))
         return findings, vectors
+
+
+def _as_draw(finding: Finding, share: float) -> Finding:
+    """Mark what is not above the threshold and was drawn."""
+    return msgspec.structs.replace(
+        finding,
+        finding_id=digest_hex("exploration", finding.finding_id),
+        propensity=share,
+        members=[msgspec.structs.replace(one, strength=LEAD_STRENGTH) for one in finding.members],
+    )
 
 
 def _evidence(tail: DirectionalTail, values: Float64Array, addends: Float64Array) -> list[Evidence]:

@@ -100,6 +100,11 @@ class AccountsStep:
         """How many accounts have a row."""
         return len(self._store)
 
+    @property
+    def closed_hop(self) -> int:
+        """The last closed hop, -1 for none."""
+        return int(self._clock[counting.CLOSED])
+
     def apply(self, events: StructuredArray, offsets: Int64Array) -> None:
         """Count requests (``EVENT``), by ascending offset; those at or below ``applied`` are skipped."""
         skipped = int(np.searchsorted(offsets, self.applied, side="right"))

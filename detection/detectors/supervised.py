@@ -36,11 +36,15 @@ class SupervisedHead:
         """Give the probability of a true positive, 0..1; 0.5 before the first label."""
         return float(self._model.predict_proba_one(self._scaler.transform_one(_finite(x)))[True])
 
-    def learn_one(self, x: Mapping[str, float], *, confirmed: bool) -> None:
-        """Take one verdict. The caller scores first."""
+    def learn_one(self, x: Mapping[str, float], *, confirmed: bool, weight: float = 1.0) -> None:
+        """Take one verdict that counts ``weight`` times. The caller scores first."""
         values = _finite(x)
         self._scaler.learn_one(values)
-        self._model.learn_one(self._scaler.transform_one(values), confirmed)
+        self._model.learn_one(self._scaler.transform_one(values), confirmed, w=weight)
+
+    def practise_one(self, x: Mapping[str, float], *, confirmed: bool, weight: float = 1.0) -> None:
+        """Take a verdict once more: the weights move, and what is known of the features' spread stays."""
+        self._model.learn_one(self._scaler.transform_one(_finite(x)), confirmed, w=weight)
 
     def parameters(self) -> dict[str, float]:
         """Give the whole state: intercept and steps, then for each feature its count, mean, variance and weight."""

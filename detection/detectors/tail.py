@@ -108,12 +108,13 @@ def _sum(nats: Float64Array) -> Float64Array:
 
 
 def certainty(score: float, threshold: float) -> float:
-    """Tell how sure a score at or above its threshold is: 0.5 at the threshold, 0.99 at most.
+    """Tell how sure a score is: 0.5 at its threshold, 0.99 at most, 0 from a quarter below it.
 
     Doubt halves with every quarter of the threshold. Of honest pools and accounts that no reference had seen, half as
     many reach a score that is a twelfth of the threshold higher, so this is the cautious side.
     """
-    return min(1.0 - math.exp2(-1.0 - _HALVINGS * (score / threshold - 1.0)), _MOST_CERTAIN)
+    beyond = max(score / threshold - 1.0, -1.0 / _HALVINGS)
+    return min(1.0 - math.exp2(-1.0 - _HALVINGS * beyond), _MOST_CERTAIN)
 
 
 def raw_scores(reference: Reference, matrix: Float64Array) -> Float64Array:

@@ -1,16 +1,41 @@
-"""An alert's evidence as a feature vector: what the supervised head learns from, without the head's own weight."""
+"""An alert's evidence as a feature vector: what the supervised head learns from and scores, without the head's own say.
+
+Each feature's addend as scored, and what no label has touched: the score's size, how sure the incident is, how many it
+names, which lane found it, and whether it asks instead of accusing. Scores of different lanes have different units, so
+each lane's has a name of its own.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import math
+from typing import TYPE_CHECKING, Final, get_args
+
+from detection.outcomes import Lane
 
 if TYPE_CHECKING:
-    from detection.outcomes import Alert
+    from collections.abc import Iterable
 
-_SCORE: Final = "score"
+    from detection.outcomes import Alert, AlertKind, Evidence
+
+_LANES: Final[tuple[Lane, ...]] = get_args(Lane)
 
 
 def evidence_vector(alert: Alert) -> dict[str, float]:
-    """Give the alert's evidence as scored: each feature's addend, and the score itself; names in order."""
-    vector = {each.feature: each.weight for each in alert.contributions}
-    return dict(sorted((vector | {_SCORE: alert.score}).items()))
+    """Give the vector of an alert; names in order."""
+    customers = len({member.customer for member in alert.members})
+    return vector_of(alert.contributions, alert.lane, alert.kind, alert.score, alert.confidence, customers)
+
+
+def vector_of(
+    contributions: Iterable[Evidence], lane: Lane, kind: AlertKind, score: float, confidence: float, customers: int
+) -> dict[str, float]:
+    """Give the vector of what will be an alert."""
+    vector = {each.feature: each.weight for each in contributions}
+    vector |= {f"lane.{each}": float(each == lane) for each in _LANES}
+    vector |= {
+        f"score.{lane}": score,
+        "asks": float(kind == "verification_request"),
+        "confidence": confidence,
+        "customers": math.log2(1 + customers),
+    }
+    return dict(sorted(vector.items()))

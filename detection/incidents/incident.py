@@ -20,6 +20,7 @@ from detection.outcomes import (
     FindingReference,
     Lane,
     Member,
+    Severity,
     SubjectKind,
 )
 from detection.policy.purpose import is_harvest, is_study
@@ -82,6 +83,22 @@ class Incident(msgspec.Struct, kw_only=True):
         return self.strongest.score / self.strongest.threshold if self.strongest else 0.0
 
     @property
+    def severity(self) -> Severity:
+        """Grade it by its strongest finding and its size."""
+        return severity_of(self.ratio, 1.0, self.customers)
+
+    @property
+    def confidence(self) -> float:
+        """Say how sure it is, 0..1."""
+        groups = self.groups
+        return confidence_of(self.ratio, 1.0, len(groups), cohort_only=groups == {_COHORT})
+
+    @property
+    def groups(self) -> set[str]:
+        """Name the kinds of key that its findings go by."""
+        return {group_of(finding) for finding in self.findings.values()}
+
+    @property
     def customers(self) -> int:
         """Number of customers named."""
         return len({member.customer for member in self.members.values()})
@@ -126,7 +143,6 @@ class Incident(msgspec.Struct, kw_only=True):
         self.raised_hop, self.raised_time = hop, self.raised_time or time
         self.raised_members, self.raised_named, self.raised_score = len(self.members), self.named, self.ratio
         self.raised_kind = self.kind(verified_share)
-        groups = {group_of(finding) for finding in self.findings.values()}
         members = [self.members[account] for account in sorted(self.members)]
         if self.raised_kind == "verification_request":
             # A question is no claim: nobody is named above one half.
@@ -142,15 +158,13 @@ class Incident(msgspec.Struct, kw_only=True):
             event_time=self.raised_time,
             updated_time=time,
             score=strongest.score,
-            severity=severity_of(strongest.score, strongest.threshold, self.customers),
-            confidence=confidence_of(
-                strongest.score, strongest.threshold, len(groups), cohort_only=groups == {_COHORT}
-            ),
-            title=_title(self, strongest, groups),
+            severity=self.severity,
+            confidence=self.confidence,
+            title=_title(self, strongest, self.groups),
             requests=sum(member.requests for member in members),
             contributions=strongest.evidence,
             members=members,
-            findings=[_quote(finding) for finding in quoted],
+            findings=[quote(finding) for finding in quoted],
             config_version=config_version,
             tags=tags_of(self.lane, one_network=self._one_network()),
             clearing=clearing_of(self.lane, self.raised_kind),
@@ -183,7 +197,8 @@ def group_of(finding: Finding) -> str:
     return FAMILIES[Family[finding.family.upper()]].group if finding.family else finding.lane
 
 
-def _quote(finding: Finding) -> FindingReference:
+def quote(finding: Finding) -> FindingReference:
+    """Give the finding as an alert quotes it."""
     return FindingReference(
         finding_id=finding.finding_id,
         lane=finding.lane,

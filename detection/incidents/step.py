@@ -16,11 +16,15 @@ from detection.incidents.incident import Incident
 from detection.incidents.links import Links, LinkState
 from detection.outcomes import Finding
 from detection.policy.entitlements import Entitlements, Validity
+from detection.ranking.exploring import Explored, is_drawn, show, take_in
+from detection.ranking.head import TrainedHead
+from detection.ranking.ranker import Ranker
 
 if TYPE_CHECKING:
     from detection.config import DetectionConfig
     from detection.outcomes import Alert, Member
     from detection.policy.entitlements import EntitlementLike
+    from detection.ranking.head import HeadRecord
 
 _HOUR_MS: Final = 3_600_000
 _LEAST_CUSTOMERS: Final = 3  # What is left of a pool once the entitled are out must still be a group.
@@ -51,6 +55,8 @@ class _State(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     shadowed: int = 0
     suppressed: int
     links: LinkState = msgspec.field(default_factory=LinkState)
+    ratios: list[float] = []
+    explored: Explored = msgspec.field(default_factory=Explored)
 
 
 class IncidentsStep:
@@ -80,6 +86,8 @@ class IncidentsStep:
         self._budget_hour = -1
         self._budget_used: dict[str, int] = {}
         self.shadowed = 0  # Findings of lanes in shadow.
+        self._ranker = Ranker(config.incidents.verified_share)
+        self._explored = Explored()
         self._alerts: list[Alert] = []
 
     @property
@@ -90,6 +98,18 @@ class IncidentsStep:
     def entitle(self, entitlement: EntitlementLike) -> None:
         """Add or replace an entitlement; it holds for hops that end within its time."""
         self._entitlements.entitle(entitlement)
+
+    def order_by(self, head: HeadRecord | None) -> None:
+        """Let this head have its say in the order from the next hop that closes; None: scores alone.
+
+        Raises ValueError where its parameters are not those of a head; then the one before stays.
+        """
+        self._ranker.head = None if head is None else TrainedHead.of(head)
+
+    @property
+    def head(self) -> str:
+        """Name the head that has a say; "" where there is none."""
+        return "" if self._ranker.head is None else self._ranker.head.name
 
     def add(self, finding: Finding) -> None:
         """Take one finding; one that was taken before, or whose hop is closed, changes nothing."""
@@ -132,6 +152,8 @@ class IncidentsStep:
                 shadowed=self.shadowed,
                 suppressed=self.suppressed,
                 links=self._links.state,
+                ratios=self._ranker.history,
+                explored=self._explored,
             )
         )
 
@@ -149,6 +171,9 @@ class IncidentsStep:
         self._entitlements = Entitlements(state.entitlements)
         self._links = Links(self._config, state.links)
         self._budget_hour, self._budget_used = state.budget_hour, state.budget_used
+        # The head is not part of the state: it stands on its own topic, and is read anew.
+        self._ranker = Ranker(self._policy.verified_share, state.ratios, self._ranker.head)
+        self._explored = state.explored
         self._by_customer, self._by_account, self._by_subject = {}, {}, {}
         for incident in self._incidents.values():
             self._index(incident)
@@ -168,7 +193,9 @@ class IncidentsStep:
         self._forget_quiet(hop)
         waiting = self._waiting.pop(hop, {}).values()
         facts = sorted((one for one in waiting if one.detector == COINCIDENCE), key=lambda one: one.finding_id)
-        findings = [one for one in waiting if one.detector != COINCIDENCE] + self._links.close(hop, facts)
+        draws = [one for one in waiting if is_drawn(one)]
+        findings = [one for one in waiting if one.detector != COINCIDENCE and not is_drawn(one)]
+        findings += self._links.close(hop, facts)
         touched: dict[str, None] = {}
         for finding in sorted(findings, key=_precedence):
             if self._lanes[finding.lane].shadow:
@@ -183,6 +210,15 @@ class IncidentsStep:
             if incident.revision and incident.grew(self._policy, self._hop_ms):
                 self._raise(incident, hop, time)
         self._raise_new(hop, time)
+        self._explore(draws, hop, time)
+
+    def _explore(self, draws: list[Finding], hop: int, time: str) -> None:
+        """Show what was drawn and is in no incident; who is entitled is not looked at."""
+        free = [one for one in draws if one.subject not in self._by_subject and one.subject not in self._by_account]
+        for finding in take_in(self._explored, free, self._hour(hop), self._config.exploration):
+            members, _ = self._entitlements.split(finding.members, (hop + 1) * self._hop_ms)
+            if members:
+                self._alerts.append(show(finding, members, self._ranker.history, time))
 
     def _place(self, finding: Finding) -> Incident | None:
         """Put a finding where it belongs; None where entitlements clear it."""
@@ -229,7 +265,7 @@ class IncidentsStep:
         if hour != self._budget_hour:
             self._budget_hour, self._budget_used = hour, {}
         new = [incident for incident in self._incidents.values() if not incident.revision]
-        new.sort(key=lambda incident: (-incident.ratio, incident.alert_id))
+        new.sort(key=self._ranker.order)
         for incident in new:
             used = self._budget_used.get(incident.lane, 0)
             within = sum(self._budget_used.values()) < self._policy.alerts_per_hour
@@ -238,10 +274,12 @@ class IncidentsStep:
                 self._budget_used[incident.lane] = used + 1
 
     def _raise(self, incident: Incident, hop: int, time: str) -> None:
-        self._alerts.append(incident.alert(hop, time, self._policy.verified_share, self._config.version))
+        alert = incident.alert(hop, time, self._policy.verified_share, self._config.version)
+        self._alerts.append(self._ranker.told(alert, incident))
 
     def _forget_quiet(self, hop: int) -> None:
         limit = hop - self._policy.quiet_ms // self._hop_ms
+        self._explored.subjects = {subject: at for subject, at in self._explored.subjects.items() if at >= limit}
         for incident in [incident for incident in self._incidents.values() if incident.last_hop < limit]:
             del self._incidents[incident.alert_id]
             for index, names in ((self._by_customer, incident.core), (self._by_account, incident.members)):

@@ -70,6 +70,8 @@ def propose(
         for member in alert.members
         if _named(alert, member, policy) and licence(member) == "none"
     )
+    if alert.kind == "exploration" and verdict != "true_positive":
+        return None  # Nothing points at anybody: only a person's word can.
     if not members or (verdict is not None and verdict != "true_positive" and verdict not in _CLEARING):
         return None
     if verdict is None and in_force is not None and in_force.by_person and height(in_force.action) <= _WATCHED:

@@ -12,6 +12,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+import msgspec
 import numpy as np
 
 from detection.detectors.calibration import build
@@ -23,6 +24,7 @@ from detection.outcomes import Evidence, Finding, Member
 from detection.pools.densest import densest
 from detection.pools.layout import SUM_PLACE
 from detection.pools.members import choose
+from detection.ranking.exploring import LEAD_STRENGTH, drawn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -38,7 +40,6 @@ BANDS: Final = ((60, "60+"), (20, "20-59"), (8, "8-19"), (0, "4-7"))
 EVERY: Final = "all"
 PART: Final = ".part"  # Ends the group's name where the densest part of a pool is meant.
 CUSTOMERS_KEPT: Final = 64
-LEAD_STRENGTH: Final = 0.49  # Below one half: somebody to look at, not somebody named.
 LEAST_ROWS: Final = 60  # A reference of fewer honest pools knows too little of its own tail.
 _FEATURES: Final = tuple(feature for feature in CATALOGUE if feature.scored)
 SCORED_NAMES: Final = tuple(feature.name for feature in _FEATURES)
@@ -126,8 +127,9 @@ class PoolScorer:
         speaker: dict[int, tuple[_Scored, int]] = {}
         parts, owners, inside = _parts(batch)
         divided = set(owners.tolist())
+        wholes = self._scored(batch, np.arange(len(pools)), "")
         for scored in (
-            self._scored(batch, np.arange(len(pools)), ""),
+            wholes,
             *([self._scored(parts, owners, PART)] if len(owners) else []),
         ):
             if self._recording:
@@ -145,7 +147,23 @@ class PoolScorer:
             scored, row = speaker[place]
             part = inside if place in divided and scored.batch is batch else None
             findings += self._finding(scored, row, pools[place], hop, part)
+        if self._config.pools.enabled and not self._recording:
+            findings += self._draws(wholes, set(speaker), pools, hop)
         return findings, vectors
+
+    def _draws(self, scored: _Scored, found: set[int], pools: StructuredArray, hop: int) -> Iterator[Finding]:
+        """Draw from the pools that raise nothing."""
+        share = self._config.exploration.share
+        for place in np.flatnonzero(drawn(pools["pool"], share) & np.isfinite(scored.scores)).tolist():
+            if place not in found:
+                for finding in self._finding(scored, place, pools[place], hop, None):
+                    members = [msgspec.structs.replace(one, strength=LEAD_STRENGTH) for one in finding.members]
+                    yield msgspec.structs.replace(
+                        finding,
+                        finding_id=digest_hex("exploration", finding.finding_id),
+                        propensity=share,
+                        members=members,
+                    )
 
     def _scored(self, batch: PoolBatch, place: Int64Array, ending: str) -> _Scored:
         features = pool_features(batch)

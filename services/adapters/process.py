@@ -1,4 +1,4 @@
-"""What the sink and the relay share as processes: an orderly end, and the question whether the database answers."""
+"""What processes share: an orderly end, work beside the main thread, and the question whether the database answers."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import text
 
 from services.telemetry.health import CheckResult
+from services.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,3 +39,13 @@ def database_check(engine: Engine) -> Callable[[], CheckResult]:
         return CheckResult(ready=read_only == "off", detail="answers" if read_only == "off" else "is read-only")
 
     return check
+
+
+def run_or_stop(act: Callable[[], None], stop: threading.Event) -> None:
+    """Run beside the main thread; a failure here ends the process instead of passing unseen."""
+    try:
+        act()
+    except BaseException as error:
+        get_logger().error("worker.crashed", error=type(error).__name__)
+        stop.set()
+        raise

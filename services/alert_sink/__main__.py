@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 from confluent_kafka import Consumer, Producer
 
 from schemas.topics import ALERTS
@@ -9,9 +11,10 @@ from services import bootstrap
 from services.adapters.clock import SystemClock
 from services.adapters.postgres import migrate
 from services.adapters.postgres.engine import create_engine
-from services.adapters.process import database_check, stop_on_signals
+from services.adapters.process import database_check, run_or_stop, stop_on_signals
 from services.adapters.retry import Backoff, Stopped, keep_trying
 from services.alert_sink.batch import JOB
+from services.alert_sink.shelf import Shelf
 from services.alert_sink.sink import AlertSink, Options
 from services.telemetry.health import CheckResult, HealthServer
 from services.telemetry.logs import configure_logs, get_logger
@@ -37,6 +40,18 @@ def main() -> None:
     )
     sink = AlertSink(consumer, producer, engine, metrics, SystemClock(), options, stop)
 
+    # Heads are kept beside the alerts, so that a backlog of alerts does not hide what was learned.
+    heads = Consumer(
+        bootstrap.consumer_base(settings)
+        | {
+            "group.id": f"{settings.tenant}.{JOB}.shelf",
+            "enable.auto.commit": False,
+            "isolation.level": "read_committed",
+        }
+    )
+    shelf = Shelf(heads, engine, SystemClock(), settings.tenant, stop)
+    keeping = threading.Thread(target=run_or_stop, args=(shelf.run, stop), name="shelf", daemon=True)
+
     def lag_check() -> CheckResult:
         lag = sink.lag
         if lag is None:
@@ -48,10 +63,14 @@ def main() -> None:
     get_logger().info("process.started", metrics_port=health.port)
     try:
         keep_trying(lambda: migrate.require_head(engine), stop, Backoff(), "schema")
+        keeping.start()
         sink.run()
     except Stopped:
         pass
     finally:
+        stop.set()
+        if keeping.is_alive():
+            keeping.join(10)
         consumer.close()
         health.stop()
         engine.dispose()

@@ -97,7 +97,10 @@ class PageOf(BaseModel, Generic[Item]):
 
 
 class AlertSummary(Answer):
-    """One alert as lists show it. ``version`` is its ETag's number."""
+    """One alert as lists show it.
+
+    ``version`` is its ETag's number, ``priority`` its severity as 1 to 4 plus a share below 1.
+    """
 
     alert_id: str
     revision: int
@@ -178,8 +181,13 @@ class LabelAnswer(Answer):
 
 
 class AlertDetail(AlertSummary):
-    """One alert with what belongs to it; at most 100 members, all of them under ``/v1/campaigns/{id}/members``."""
+    """One alert with what belongs to it; at most 100 members, all of them under ``/v1/campaigns/{id}/members``.
 
+    ``rank`` is its score's among the last incidents; ``model`` names the head that moved it from there, if any.
+    """
+
+    rank: float
+    model: str
     contributions: list[Contribution]
     findings: list[Finding]
     members: list[Member]
@@ -190,6 +198,9 @@ def describe_alert(found: Found) -> AlertDetail:
     """Give an alert with what belongs to it as an answer."""
     return AlertDetail(
         **AlertSummary.model_validate(found.alert).model_dump(),
+        # Rows that were stored before there were ranks say nothing of them.
+        rank=found.alert.payload.get("rank", 0.0),
+        model=found.alert.payload.get("model", ""),
         contributions=[Contribution.model_validate(row) for row in found.alert.payload["contributions"]],
         findings=[Finding.model_validate(row) for row in found.evidence],
         members=[Member.model_validate(row) for row in found.members],

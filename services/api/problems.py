@@ -28,6 +28,7 @@ from services.adapters.postgres.lifecycle.bulk import MovedOnError, TooManyError
 from services.adapters.postgres.lifecycle.reviews import NotForYouError, ReviewedAlreadyError, UnknownReviewError
 from services.adapters.postgres.lifecycle.standing import HeldError, NotPossibleError
 from services.adapters.postgres.lifecycle.undo import NotYoursError, SupersededError, UnknownActError
+from services.adapters.postgres.models import NotReadyError, OwnModelError, UnknownModelError
 from services.adapters.postgres.proposals import SamePersonError, UnknownProposalError
 from services.adapters.postgres.trials import OwnCandidateError, UnknownTrialError
 from services.dossiers.sealing import RefusedDossierError
@@ -71,6 +72,9 @@ STATUS: Final[dict[type[StillwatchError], HTTPStatus]] = {
     PeriodError: HTTPStatus.UNPROCESSABLE_ENTITY,
     UnknownProposalError: HTTPStatus.NOT_FOUND,
     SamePersonError: HTTPStatus.FORBIDDEN,
+    UnknownModelError: HTTPStatus.NOT_FOUND,
+    NotReadyError: HTTPStatus.CONFLICT,
+    OwnModelError: HTTPStatus.FORBIDDEN,
     UnknownTrialError: HTTPStatus.NOT_FOUND,
     OwnCandidateError: HTTPStatus.FORBIDDEN,
     UnknownUserError: HTTPStatus.NOT_FOUND,

@@ -19,6 +19,7 @@ from schemas.request_event import RequestEvent
 from services import bootstrap
 from services.errors import ConfigurationError, StillwatchError
 from services.evaluation.backtest import Backtest, count_rejects, last_revisions, write_alerts
+from services.evaluation.heads import read_head
 from services.evaluation.references import build_account_reference, build_references
 from services.evaluation.report import tell_evaluation
 from services.evaluation.truth import Evaluation, Requests, evaluate, read_truth
@@ -78,6 +79,9 @@ def backtest(
     partitions: Annotated[
         int | None, typer.Option("--partitions", min=1, help="As the cluster's topics. [default: the setting]")
     ] = None,
+    head: Annotated[
+        Path | None, typer.Option("--head", help="Order alerts by this head too, as `models export` writes it.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run the detector over recorded traffic, without Kafka.
@@ -94,7 +98,8 @@ def backtest(
             "Build them from honest traffic with `stillwatch references build`, and set STILLWATCH_REFERENCES.",
         )
     requests = Requests() if truth is not None else None
-    run = Backtest(bootstrap.load_detection_config(settings), references, partitions or settings.partitions, requests)
+    config = bootstrap.load_detection_config(settings)
+    run = Backtest(config, references, partitions or settings.partitions, requests, read_head(head))
     ids: dict[str, str] = {}
     rejects: Counter[str] = Counter()
     began = time.process_time()

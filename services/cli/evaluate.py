@@ -15,6 +15,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from schemas.alert import decode_alert
 from services import bootstrap
 from services.errors import ConfigurationError
+from services.evaluation.heads import read_head
 from services.evaluation.pictures import crowds_picture, recipes_picture
 from services.evaluation.plan import Plan
 from services.evaluation.poisoning import Poisoning, PoisoningRow
@@ -71,6 +72,9 @@ def evaluate(
     shared: Annotated[Path, typer.Option("--shared-data", help="Public data to use where the folder is there.")] = (
         _SHARED
     ),
+    head: Annotated[
+        Path | None, typer.Option("--head", help="Order alerts by this head too, as `models export` writes it.")
+    ] = None,
     partitions: Annotated[int, typer.Option("--partitions", min=1, help="Few are faster; alerts differ little.")] = 2,
     alerts: Annotated[
         Path | None, typer.Option("--alerts", help="Judge these alerts instead (JSON lines; all revisions say more).")
@@ -108,6 +112,7 @@ def evaluate(
         baselines=baselines,
         shared=str(shared) if shared.is_dir() else "",
         cache=cache or settings.base_dir / _WORLDS,
+        head=read_head(head),
     )
     result = _run(plan, quiet=as_json)
     if poisoning:

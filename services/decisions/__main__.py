@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
 
 from confluent_kafka import Consumer
 
@@ -11,26 +10,13 @@ from services import bootstrap
 from services.adapters.clock import SystemClock
 from services.adapters.postgres import migrate
 from services.adapters.postgres.engine import create_engine
-from services.adapters.process import database_check, stop_on_signals
+from services.adapters.process import database_check, run_or_stop, stop_on_signals
 from services.adapters.retry import Backoff, Stopped, keep_trying
 from services.decisions.issuer import JOB, Issuer, Options
 from services.decisions.meter import Meter
 from services.telemetry.health import CheckResult, HealthServer
 from services.telemetry.logs import configure_logs, get_logger
 from services.telemetry.metrics import Metrics
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-
-def run_or_stop(act: Callable[[], None], stop: threading.Event) -> None:
-    """Run beside the main thread; a failure here ends the process instead of passing unseen."""
-    try:
-        act()
-    except BaseException as error:
-        get_logger().error("worker.crashed", error=type(error).__name__)
-        stop.set()
-        raise
 
 
 def main() -> None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from detection.config import DetectionConfig
     from detection.detectors.reference import References
     from detection.outcomes import Alert
+    from detection.ranking.head import HeadRecord
     from schemas.account_attributes import AccountAttributes
     from schemas.entitlement import Entitlement
     from schemas.request_event import RequestEvent
@@ -48,7 +49,10 @@ class BacktestCounts(msgspec.Struct, kw_only=True):
 
 
 class Backtest:
-    """One run. Give attributes and entitlements before the events; ``watch`` sees every chunk of ``EVENT`` columns."""
+    """One run. Give attributes and entitlements before the events; ``watch`` sees every chunk of ``EVENT`` columns.
+
+    ``head`` has its say from the first hop on, as on the live path where it was promoted before. Raises ValueError.
+    """
 
     def __init__(
         self,
@@ -56,9 +60,11 @@ class Backtest:
         references: References | None,
         partitions: int,
         watch: Callable[[StructuredArray], None] | None = None,
+        head: HeadRecord | None = None,
     ) -> None:
         self.counts = BacktestCounts()
         self.pipeline = LocalPipeline(config, references, partitions)
+        self.pipeline.order_by(head)
         self._partitions = partitions
         self._watch = watch
 

@@ -83,6 +83,8 @@ class _Incidents:
 
 def judge(alerts: Sequence[Alert], world: Sketched, start_ms: int, lead_ms: int, end_ms: int) -> Judged:
     """Judge one run; ``lead_ms`` is where the attack days begin."""
+    # What is drawn at random is a sample to judge: neither an accusation nor a question.
+    alerts = [alert for alert in alerts if alert.kind != "exploration"]
     attackers = {account: row for account, row in world.truth.items() if row["campaign"]}
     named = {key: dict(accounts) for key, accounts in named_at(alerts).items()}
     final = {alert.alert_id: alert for alert in alerts}

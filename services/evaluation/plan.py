@@ -11,6 +11,8 @@ from services.simulator.world.build import ALL_CROWDS
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from schemas.model_version import ModelVersion
+
 Tell = Callable[[str], None]
 
 
@@ -34,3 +36,4 @@ class Plan:
     baselines: bool = False
     shared: str = ""
     cache: Path | None = field(default=None, compare=False)
+    head: ModelVersion | None = None

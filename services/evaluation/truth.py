@@ -117,6 +117,7 @@ def evaluate(
     ``revisions`` are all revisions in order, or only the last ones: then a member counts as named when a finding first
     named it. ``times`` are the requests' (None where only the alerts are at hand); ``span_ms`` is the traffic's length.
     """
+    revisions = [alert for alert in revisions if alert.kind != "exploration"]  # A draw is no claim.
     known = {ids[row.account]: row for row in truth if row.account in ids}
     attackers = {account: row for account, row in known.items() if row.campaign}
     told = named_at(revisions)

@@ -18,7 +18,7 @@ Permission: TypeAlias = Literal[
     "decisions.propose",
     "decisions.approve",  # Never one's own proposal.
     "detection.configure",  # Candidate configurations and thresholds, in shadow.
-    "detection.publish",  # Never one's own candidate.
+    "detection.publish",  # Never one's own candidate, and no head that one's own verdicts have taught.
     "audit.read",
     "users.manage",
     "keys.manage",

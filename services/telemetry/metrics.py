@@ -68,6 +68,7 @@ METRICS: Final[tuple[Metric, ...]] = (
     Metric("stillwatch_outbox_relayed_total", "counter", ("topic",), "Rows relayed."),
     Metric("stillwatch_labels_total", "counter", ("verdict",), "Labels seen by the learning job."),
     Metric("stillwatch_label_precision", "gauge", ("detector",), "Share of verdicts that are true positives."),
+    Metric("stillwatch_model_live_version", "gauge", ("model",), "Promoted version that orders alerts; 0: none."),
     Metric("stillwatch_decisions_total", "counter", ("action", "dry_run"), "Decisions published."),
     Metric("stillwatch_gateway_events_total", "counter", ("format",), "Requests published by a gateway."),
     Metric("stillwatch_gateway_rejects_total", "counter", ("format", "reason"), "Records that are no request."),

@@ -99,7 +99,7 @@ class AccountsTask:
                 self._step.apply(events, offsets)
             if heartbeat is not None:
                 self._step.advance(*heartbeat)
-        return Processed(requests.rejections, requests.event_time())
+        return Processed(requests.rejections, requests.event_time(), pressing=self._step.closed_hop > self._told)
 
     def take(self) -> list[Output]:
         """Give contributions, windows and findings; what says that a hop is closed comes after what belongs to it."""

@@ -85,10 +85,14 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True)
 class Processed:
-    """What a task made of a batch. ``event_time`` is the largest it accepted, in ms; None where it accepted none."""
+    """What a task made of a batch. ``event_time`` is the largest it accepted, in ms; None where it accepted none.
+
+    ``pressing``: what the next checkpoint tells is waited for, as a closed hop is, and it may come early.
+    """
 
     rejections: Sequence[Rejection] = ()
     event_time: int | None = None
+    pressing: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,7 @@ class Partition:
         self._rejected: list[tuple[Batch, Rejection]] = []
         self.limit = InvalidLimit(ratio)
         self.changed = False
+        self.pressing = False  # Somebody waits for what the next checkpoint tells.
         self._ratio = ratio
 
     def load(self, rows: dict[bytes, bytes]) -> None:
@@ -74,6 +75,7 @@ class Partition:
             return Processed()
         result = self.task.process(fresh)
         self.changed = True
+        self.pressing |= result.pressing
         self.read[batch.topic] = int(fresh.offsets[-1]) + 1
         self.ended.pop(batch.topic, None)
         self._rejected += [(fresh, rejection) for rejection in result.rejections]

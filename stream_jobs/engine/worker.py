@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 # While more is waiting than a poll may bring, outputs are late whatever is done, and a checkpoint for fewer records
 # costs more of each: rows, contributions and scores of many records are written once. It bounds what is read again.
 BEHIND_FACTOR: Final = 5.0
+# A closed hop is told this long after the checkpoint before, at least: partitions of one worker close theirs within
+# moments of each other. Only at the end of the log, where nothing but the next checkpoint is waited for.
+PRESSING_SECONDS: Final = 0.25
 
 
 def _unnoted(what: str, **facts: object) -> None:
@@ -109,7 +113,11 @@ class Worker:
         self._log.info("worker.stopped")
 
     def _interval(self, *, behind: bool) -> float:
-        return self._options.checkpoint_seconds * (BEHIND_FACTOR if behind else 1.0)
+        if behind:
+            return self._options.checkpoint_seconds * BEHIND_FACTOR
+        leading = self._job.sources[0].topic
+        pressing = any(partition.pressing and partition.at_end(leading) for partition in self._partitions.values())
+        return min(self._options.checkpoint_seconds, PRESSING_SECONDS if pressing else math.inf)
 
     def _step(self, seconds: float) -> bool:
         """Poll and apply once; whether more is waiting."""
@@ -231,7 +239,7 @@ class Worker:
         self._writer.commit(checkpoint, self._source.metadata)
         self.timer.lap("commit")
         for partition in changed:
-            partition.changed = False
+            partition.changed = partition.pressing = False
         seconds = self._clock.monotonic() - begun
         self.health.committed = self._clock.monotonic()
         self._note("committed", seconds=round(seconds, 4))

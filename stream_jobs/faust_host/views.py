@@ -12,13 +12,16 @@ import msgspec
 
 from detection.policy.entitlements import Entitlements
 from schemas.entitlement import Entitlement
-from schemas.topics import ENTITLEMENTS
+from schemas.model_version import SUPERVISED, ModelVersion, model_key
+from schemas.topics import ENTITLEMENTS, MODELS
 from services.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
     from stream_jobs.faust_host.ports import Record, TopicLog
 
 _decoder: Final = msgspec.json.Decoder(Entitlement)
+_model_decoder: Final = msgspec.json.Decoder(ModelVersion)
+_LIVE: Final = model_key(SUPERVISED, "live")
 
 
 class EntitlementsView:
@@ -55,3 +58,33 @@ class EntitlementsView:
             return None
         self._by_key[key] = entitlement
         return entitlement
+
+
+class LiveHeadView:
+    """The supervised head that a person has promoted: ``head`` is None before the first, and after a retirement."""
+
+    def __init__(self, log: TopicLog) -> None:
+        self._log = log
+        self._positions: dict[int, int] = {}
+        self.head: ModelVersion | None = None
+
+    async def catch_up(self) -> bool:
+        """Read what is new; tell whether the head is another one than before."""
+        records, self._positions = await self._log.read(MODELS, self._positions)
+        before = self.head
+        for record in records:
+            if record.key == _LIVE:
+                self._take(record)
+        return self.head != before
+
+    def _take(self, record: Record) -> None:
+        if record.value is None:
+            self.head = None
+            return
+        try:
+            version = _model_decoder.decode(record.value)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            # As for entitlements: a view may meet the record at every start. What was in use stays in use.
+            get_logger().error("model.unreadable", topic=record.topic, offset=record.offset)
+            return
+        self.head = version if version.stage == "live" else None

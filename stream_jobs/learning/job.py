@@ -10,25 +10,22 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from detection.ranking.lessons import Judged, LabelGiven, Lessons, judged
 from schemas.headers import binary_headers
 from schemas.label import Label
-from schemas.model_version import ModelVersion
+from schemas.model_version import SUPERVISED, ModelVersion, model_key
 from schemas.topics import LABELS, MODELS
 from services.telemetry.logs import get_logger
 from stream_jobs.faust_host.alerts_view import AlertsView
 from stream_jobs.faust_host.labels import SCHEMA, UNKNOWN_ALERT, read_label
 from stream_jobs.faust_host.ports import Outgoing
-from stream_jobs.learning.state import Judged, Lessons, judged
 
 if TYPE_CHECKING:
     from stream_jobs.faust_host.ports import Ports, Record
 
 NAME: Final = "learning"
-MODEL: Final = "supervised"
-STAGE: Final = "shadow"
 SOURCE: Final = "stillwatch/learning"
-# Compaction keeps one record a key: a promoted version must not be pushed out by the next shadow.
-KEY: Final = f"{MODEL}/{STAGE}".encode()
+KEY: Final = model_key(SUPERVISED, "shadow")
 
 _encoder = msgspec.json.Encoder()
 _decoder: Final = msgspec.json.Decoder(ModelVersion)
@@ -54,12 +51,12 @@ class LearningJob:
             if isinstance(read[0], Label):
                 alert = await self._alerts.find(read[0].alert_id, read[0].alert_revision)
                 if alert is not None:
-                    self._lessons.add(read[0], alert)
+                    self._lessons.add(_given(read[0]), alert)
         published = await self._published()
         # Labels outlive the alerts they speak of. What can no longer be learned still counts as a version.
         self._lost = max(0, published - self._lessons.version)
         if self._lost:
-            get_logger().warning("model.rebuilt_short", model=MODEL, labels_lost=self._lost)
+            get_logger().warning("model.rebuilt_short", model=SUPERVISED, labels_lost=self._lost)
         if self._version > published:
             await self._publish()
         self._tell()
@@ -89,15 +86,15 @@ class LearningJob:
             await self._ports.dead_letters.reject(record, *UNKNOWN_ALERT, SCHEMA)
             return
         self._ports.metrics.counter("stillwatch_labels_total", verdict=label.verdict).inc()
-        if record.offset >= self._next.get(record.partition, 0) and self._lessons.add(label, alert):
+        if record.offset >= self._next.get(record.partition, 0) and self._lessons.add(_given(label), alert):
             await self._publish()
             self._tell()
 
     async def _publish(self) -> None:
         version = ModelVersion(
-            model=MODEL,
+            model=SUPERVISED,
             version=self._version,
-            stage=STAGE,
+            stage="shadow",
             trained_on=self._lessons.trained_on,
             positives=self._lessons.positives,
             created_at=self._lessons.last_time,
@@ -106,7 +103,7 @@ class LearningJob:
         await self._ports.outbox.send(
             [Outgoing(MODELS, KEY, _encoder.encode(version), binary_headers(version, SOURCE, 0))]
         )
-        get_logger().info("model.published", model=MODEL, version=version.version, positives=version.positives)
+        get_logger().info("model.published", model=SUPERVISED, version=version.version, positives=version.positives)
 
     async def _published(self) -> int:
         records, _ = await self._ports.log.read(MODELS, {})
@@ -118,3 +115,7 @@ class LearningJob:
         self._ports.details |= {"labels": str(self._lessons.version)}
         for detector, share in self._lessons.precision().items():
             self._ports.metrics.gauge("stillwatch_label_precision", detector=detector).set(share)
+
+
+def _given(label: Label) -> LabelGiven:
+    return LabelGiven(label.label_id, label.alert_id, label.verdict, label.labelled_at)

@@ -59,7 +59,7 @@ class PoolsTask:
         for offset, value in zip(batch.offsets.tolist(), batch.values, strict=True):
             block = decode_block(value or b"")
             self._step.add(block.source_partition, block.contributions(), block.closed_hop, offset)
-        return Processed()
+        return Processed(pressing=self._step.closed_hop > self._told)
 
     def take(self) -> list[Output]:
         """Give the findings of closed hops, and after them what says that the hops are closed."""

@@ -27,6 +27,7 @@ PAGES = {
     "search": "/search",
     "bulk": "BULK",
     "quality": "/quality",
+    "models": "/models",
     "review": "/quality/review",
     "entitlements": "/entitlements",
     "enforcement": "/enforcement",

@@ -68,6 +68,9 @@ class LiveLoad:
         while True:
             # By account first: each turn of the clones takes another request of the day.
             event = dice.choice(day)
+            if event.get("sketch", {}).get("last_turn"):
+                # Clones that said the same at one moment would all be one operator's.
+                event = event | {"sketch": event["sketch"] | {"last_turn": f"{dice.getrandbits(64) | 1:016x}"}}
             yield clone_of(event, dice.randrange(CLONES), clock.now_ms() - dice.randrange(2_000), dice.getrandbits(64))
 
     def send(self, count: int) -> None:

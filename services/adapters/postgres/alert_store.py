@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 Outcome = Literal["new", "grown", "known"]
 SINK_ACTOR: Final = "alert-sink"
 SEVERITY_RANK: Final[dict[Severity, int]] = {"low": 1, "medium": 2, "high": 3, "critical": 4}
+_HIGHEST: Final = 0.9999  # No priority lifts an alert into the next severity.
 
 _TURN: Final = text("SELECT pg_advisory_xact_lock(hashtextextended('alert-sink/' || :tenant, 0))")
 _MEMBERS: Final = text("""
@@ -218,7 +219,7 @@ def _alert_values(tenant: str, incoming: Incoming, now: datetime) -> dict[str, A
         "payload": payload,
         "detector": detector_of(alert),
         "family": _family_of(alert),
-        "priority": SEVERITY_RANK[alert.severity] * alert.confidence,
+        "priority": SEVERITY_RANK[alert.severity] + min(max(alert.priority, 0.0), _HIGHEST),
     }
 
 

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import Final
 
-from services.adapters.postgres import identity_tables, lifecycle_tables, proposals, tables, trials, webhook_tables
+from services.adapters.postgres import (
+    identity_tables,
+    lifecycle_tables,
+    models,
+    proposals,
+    tables,
+    trials,
+    webhook_tables,
+)
 
 METADATA: Final = tables.Base.metadata
-ROOMS: Final = (tables, identity_tables, lifecycle_tables, proposals, trials, webhook_tables)
+ROOMS: Final = (tables, identity_tables, lifecycle_tables, models, proposals, trials, webhook_tables)

@@ -103,7 +103,7 @@ class AlertRow(Base):
     payload: Mapped[dict[str, Any]]
     detector: Mapped[str] = mapped_column(server_default=text("''"))  # Of the strongest finding, as the family.
     family: Mapped[str] = mapped_column(server_default=text("''"))
-    priority: Mapped[float] = mapped_column(server_default=text("0"))  # Severity as 1..4 times confidence.
+    priority: Mapped[float] = mapped_column(server_default=text("0"))  # Severity as 1..4, plus the record's own.
     # What people did. The sink leaves these alone, except that new evidence may reopen.
     assignee: Mapped[str | None]
     lease_until: Mapped[datetime | None]

@@ -35,6 +35,7 @@ VIEWS: Final = (
     ("Critical", "severity=critical"),
     ("Campaigns", "subject_kind=campaign"),
     ("Asks, not accusations", "kind=verification_request"),
+    ("Drawn at random", "kind=exploration"),
     ("Snoozed", "state=snoozed"),
     ("Judged", "state=labelled"),
     ("Closed", "state=closed"),

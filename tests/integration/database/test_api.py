@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.integration
 NOTHING_TO_GET_WRONG = {
     *("/livez", "/readyz", "/v1/me", "/v1/users", "/v1/audit/verification"),
-    *("/v1/reviews", "/v1/disagreements", "/v1/quality"),
+    *("/v1/reviews", "/v1/disagreements", "/v1/quality", "/v1/models"),
 }
 LABEL = {"alert_id": make_alert(1).alert_id, "verdict": "benign", "reason": "a known partner"}
 ENTITLEMENT = {
@@ -324,5 +324,5 @@ def test_every_operation_keeps_its_contract(app: FastAPI, engine: Engine, alerts
                 statuses[response.status_code] += 1
 
             exercise()
-    assert len(operations) == 49
+    assert len(operations) == 53
     assert statuses[200 if mode is GenerationMode.POSITIVE else 422] > 20

@@ -39,6 +39,7 @@ PAGES = (
     "/search",
     "/export",
     "/quality",
+    "/models",
     "/entitlements",
     "/shadow",
     "/audit",

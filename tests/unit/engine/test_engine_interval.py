@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from stream_jobs.engine.worker import BEHIND_FACTOR, Worker, WorkerOptions
+from stream_jobs.engine.worker import BEHIND_FACTOR, PRESSING_SECONDS, Worker, WorkerOptions
 
 
 class Ticking:
@@ -30,19 +32,43 @@ class Stop:
         return self._clock.now >= self._seconds
 
 
-def checkpoints(seconds: float, *, full_until: float) -> list[float]:
+@dataclass
+class Held:
+    """A partition whose hops close at these moments."""
+
+    clock: Ticking
+    closes: list[float]
+    at_the_end: bool
+
+    @property
+    def pressing(self) -> bool:
+        return bool(self.closes) and self.closes[0] <= self.clock.now
+
+    def at_end(self, _topic: str) -> bool:
+        return self.at_the_end
+
+
+def checkpoints(
+    seconds: float, *, full_until: float, closes: tuple[float, ...] = (), at_the_end: bool = True
+) -> list[float]:
     """Run a loop whose polls are full at first; give when it made checkpoints, the last one at its end."""
     clock, made = Ticking(), []
     worker: Any = object.__new__(Worker)
+    held = Held(clock, list(closes), at_the_end)
 
     def step(wait: float) -> bool:
         # A full poll is there at once; what it brings takes its time to be applied.
         clock.now += 0.25 if clock.now < full_until else max(wait, 0.01)
         return clock.now < full_until
 
-    worker._options, worker._clock, worker._partitions = WorkerOptions(), clock, {}
+    def checkpoint(_: object) -> None:
+        made.append(round(clock.now, 2))
+        held.closes = [moment for moment in held.closes if moment > clock.now]
+
+    worker._options, worker._clock, worker._partitions = WorkerOptions(), clock, {0: held}
+    worker._job = SimpleNamespace(sources=(SimpleNamespace(topic="requests"),))
     worker._step, worker._report = step, lambda: None
-    worker._checkpoint = lambda _: made.append(round(clock.now, 2))
+    worker._checkpoint = checkpoint
     worker._source, worker._heartbeats, worker._log = _Nothing(), None, _Nothing()
     worker.run(Stop(clock, seconds))
     return made
@@ -65,3 +91,17 @@ def test_a_worker_that_is_behind_makes_fewer() -> None:
 def test_one_that_catches_up_makes_one_at_once() -> None:
     made = checkpoints(6.0, full_until=3.0)
     assert made[:3] == pytest.approx([3, 4, 5], abs=0.36)
+
+
+def test_a_closed_hop_is_told_at_once() -> None:
+    made = checkpoints(3.0, full_until=0.0, closes=(1.4,))
+    assert made == pytest.approx([1, 1.4, 2.4, 3], abs=0.11)
+
+
+def test_hops_that_close_soon_after_a_checkpoint_are_told_together() -> None:
+    made = checkpoints(2.0, full_until=0.0, closes=(1.02, 1.1))
+    assert made == pytest.approx([1, 1 + PRESSING_SECONDS, 2], abs=0.12)
+
+
+def test_a_closed_hop_waits_where_more_is_to_be_read() -> None:
+    assert checkpoints(2.5, full_until=0.0, closes=(1.4,), at_the_end=False) == pytest.approx([1, 2, 2.5], abs=0.11)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -21,8 +22,10 @@ from schemas.alert import decode_alert, encode_alert
 from schemas.columns import event_columns
 from schemas.contributions import decode_block, encode_blocks
 from schemas.finding import decode_finding, encode_finding
+from schemas.model_version import ModelVersion
 from services.adapters.kafka.murmur2 import partitions_of
 from services.evaluation.backtest import Backtest, last_revisions, write_alerts
+from services.evaluation.heads import HeadFileError, read_head
 from services.evaluation.truth import Requests, evaluate
 
 if TYPE_CHECKING:
@@ -65,6 +68,30 @@ def test_alerts_do_not_depend_on_how_events_are_cut(
         taken[partition] = stop
     alerts += pipeline.finish()
     assert [encode_alert(alert) for alert in alerts] == expected
+
+
+def test_a_head_from_a_file_orders_and_changes_nothing_else(
+    day: Any, references: References, expected: list[bytes], tmp_path: Path
+) -> None:
+    told = ModelVersion(
+        model="supervised",
+        version=9,
+        stage="live",
+        trained_on=90,
+        positives=60,
+        created_at="2026-01-02T03:04:05.000Z",
+        parameters={"intercept": -9.0, "steps": 90.0},
+    )
+    path = tmp_path / "head.json"
+    path.write_bytes(msgspec.json.encode(told))
+    alerts = list(Backtest(CONFIG, references, PARTITIONS, head=read_head(path)).run(day.events))
+    assert {alert.model for alert in alerts} == {"supervised/9"}
+    assert all(alert.priority < alert.rank for alert in alerts)
+    bare = [msgspec.structs.replace(alert, model="", priority=alert.rank) for alert in alerts]
+    assert [encode_alert(alert) for alert in bare] == expected
+    path.write_bytes(msgspec.json.encode(msgspec.structs.replace(told, parameters={})))
+    with pytest.raises(HeadFileError, match="cannot be read"):
+        read_head(path)
 
 
 def test_alerts_are_the_same_over_the_wire(

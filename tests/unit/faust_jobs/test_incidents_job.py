@@ -13,7 +13,8 @@ from detection.config import DetectionConfig
 from detection.incidents.step import IncidentsStep
 from schemas.alert import decode_alert
 from schemas.entitlement import Entitlement
-from schemas.topics import ALERTS, ENTITLEMENTS, FINDINGS, INCIDENTS_STATE
+from schemas.model_version import ModelVersion
+from schemas.topics import ALERTS, ENTITLEMENTS, FINDINGS, INCIDENTS_STATE, MODELS
 from services.telemetry.metrics import Metrics
 from stream_jobs.faust_host.memory import MemoryBroker, MemoryLine, memory_ports
 from stream_jobs.incidents import state as states
@@ -247,3 +248,71 @@ def test_a_state_of_another_version_stops_the_job() -> None:
     broker.append(INCIDENTS_STATE.name, b"a.0", msgspec.msgpack.encode(["incidents_state.v9", 1, 0, 1, b""]))
     with pytest.raises(UnreadableStateError):
         newest(broker.topics[INCIDENTS_STATE.name])
+
+
+def head(version: int, stage: str = "live", **changes: object) -> bytes:
+    whole = ModelVersion(
+        model="supervised",
+        version=version,
+        stage=stage,  # type: ignore[arg-type] # one of the stages
+        trained_on=200,
+        positives=100,
+        created_at="2026-01-02T03:04:05.000Z",
+        parameters={"intercept": 9.0, "steps": 1.0},
+    )
+    return msgspec.json.encode(msgspec.structs.replace(whole, **changes))
+
+
+LIVE, SHADOW = b"supervised/live", b"supervised/shadow"
+
+
+def test_a_promoted_head_counts_from_the_first_hop_that_closes_after_it_was_read() -> None:
+    async def scenario() -> None:
+        broker, line, clock = MemoryBroker(), MemoryLine(), ManualClock()
+        records, log = log_on(broker, 60)
+        broker.append(MODELS.name, SHADOW, head(4, "shadow"))
+        job = make(broker, line, clock)
+        await job.open()
+        third = len(records) // 3
+        for place, record in enumerate(records):
+            if place == third:
+                broker.append(MODELS.name, LIVE, head(5))
+                broker.append(MODELS.name, SHADOW, head(6, "shadow"))
+                await job.tick()
+            if place == 2 * third:
+                broker.append(MODELS.name, LIVE, b"no head")
+                broker.append(MODELS.name, LIVE, head(7, parameters={}))
+                await job.tick()  # What cannot be used leaves the one before in use.
+            await job.handle(record)
+        models = [decode_alert(raw).model for raw in broker.values(ALERTS)]
+        assert set(models) == {"", "supervised/5"}
+        assert models == sorted(models)
+        broker.append(MODELS.name, LIVE, head(5, "retired"))
+        await job.tick()
+        assert job._step.head == ""
+        # All else is what it would have been without a head.
+        bare = {
+            place: msgspec.structs.replace(decode_alert(raw), priority=0, model="")
+            for place, raw in alerts(broker).items()
+        }
+        wanted = {
+            place: msgspec.structs.replace(decode_alert(raw), priority=0)
+            for place, raw in undisturbed(log, PARTITIONS).items()
+        }
+        assert bare == wanted
+
+    asyncio.run(scenario())
+
+
+def test_a_restart_finds_the_head_that_is_live() -> None:
+    async def scenario() -> None:
+        broker = MemoryBroker()
+        broker.append(MODELS.name, LIVE, head(5))
+        job = make(broker, MemoryLine(), ManualClock())
+        await job.open()
+        assert job._step.head == "supervised/5"
+        broker.append(MODELS.name, LIVE, None)
+        await job.open()
+        assert job._step.head == ""
+
+    asyncio.run(scenario())

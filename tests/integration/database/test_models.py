@@ -1,0 +1,249 @@
+"""Heads in the database: shelved in shadow, compared, promoted by somebody who taught them nothing, and retired."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import uuid
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+import typer
+from confluent_kafka import Consumer, Producer
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+from typer.testing import CliRunner
+
+from detection.ranking.lessons import LabelGiven, Lessons, judged
+from schemas.model_version import ModelVersion
+from schemas.topics import MODELS
+from services import bootstrap
+from services.adapters.clock import SystemClock
+from services.adapters.postgres import audit, models
+from services.adapters.postgres.labelling import Wish, label_alert
+from services.adapters.postgres.tables import OutboxRow
+from services.alert_sink.shelf import Shelf
+from services.api.context import ApiContext
+from services.cli import models as commands
+from services.evaluation.heads import read_head
+from services.telemetry.metrics import Metrics
+from tests.integration.database.consoles import console_app
+from tests.integration.database.people import client_of, session_of
+from tests.integration.database.samples import NOW, make_alert, store
+from tests.integration.database.serving import FixedClock, serving
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    import httpx
+    from sqlalchemy import Engine
+
+pytestmark = pytest.mark.integration
+
+
+def version(number: int, *, positives: int = 30) -> ModelVersion:
+    return ModelVersion(
+        model="supervised",
+        version=number,
+        stage="shadow",
+        trained_on=number,
+        positives=positives,
+        created_at="2026-03-10T11:00:00.000Z",
+        parameters={"intercept": 0.5, "steps": float(number)},
+    )
+
+
+def shelve(engine: Engine, *versions: ModelVersion) -> None:
+    with engine.begin() as connection:
+        models.store_shadows(connection, "acme", versions, NOW)
+
+
+def label(engine: Engine, count: int, actor: str = "ana") -> None:
+    """Judge so many alerts, every other one confirmed; each has a customer of its own."""
+    alerts = [make_alert(number) for number in range(1, count + 1)]
+    store(engine, "acme", alerts)
+    with Session(engine) as session, session.begin():
+        for place, alert in enumerate(alerts):
+            verdict = "true_positive" if place % 2 else "benign"
+            wish = Wish(alert_id=alert.alert_id, verdict=verdict, reason="seen", actor=actor)  # type: ignore[arg-type] # one of two
+            label_alert(session, "acme", wish, NOW + timedelta(seconds=place))
+
+
+@pytest.fixture
+def url(engine: Engine) -> Iterator[str]:
+    context = ApiContext(engine=engine, metrics=Metrics(), clock=FixedClock(), tenant="acme", checks={}, secret=b"k")
+    with serving(console_app(context)) as served:
+        yield served
+
+
+@pytest.fixture
+def pat(url: str, engine: Engine) -> Iterator[httpx.Client]:
+    with client_of(url, session_of(engine, "acme", "pat", "publisher")) as client:
+        yield client
+
+
+def sent(engine: Engine) -> list[ModelVersion]:
+    with Session(engine) as session:
+        rows = session.scalars(select(OutboxRow).where(OutboxRow.topic == "models").order_by(OutboxRow.id)).all()
+        assert {row.key for row in rows} <= {"supervised/live"}
+        return [msgspec.json.decode(row.value, type=ModelVersion) for row in rows]
+
+
+def acts(engine: Engine) -> list[tuple[str, str, Any]]:
+    with Session(engine) as session:
+        rows = audit.list_acts(session, "acme", subject="model/supervised").rows
+        assert audit.verify(session, "acme").whole
+        return [(row.action, row.actor, (row.after or {}).get("version")) for row in reversed(rows)]
+
+
+def test_a_publisher_promotes_what_was_looked_at_and_retires_it(engine: Engine, pat: httpx.Client) -> None:
+    shelve(engine, version(57), version(58))
+    (shown,) = pat.get("/v1/models").json()["items"]
+    assert (shown["stage"], shown["version"], shown["weight"]) == ("shadow", 58, 0.12)
+    stale = pat.post("/v1/models/supervised/promote", headers={"If-Match": '"v57"'})
+    assert stale.status_code == 412
+    assert sent(engine) == []
+    promoted = pat.post("/v1/models/supervised/promote", headers={"If-Match": '"v58"'})
+    assert (promoted.status_code, promoted.headers["etag"], promoted.json()["stage"]) == (200, '"v58"', "live")
+    # A next shadow leaves what is live alone.
+    shelve(engine, version(59))
+    assert [(row["stage"], row["version"]) for row in pat.get("/v1/models").json()["items"]] == [
+        ("live", 58),
+        ("shadow", 59),
+    ]
+    assert pat.post("/v1/models/supervised/retire", headers={"If-Match": '"v59"'}).status_code == 412
+    for _ in range(2):
+        retired = pat.post("/v1/models/supervised/retire", headers={"If-Match": '"v58"'})
+        assert (retired.status_code, retired.json()["stage"]) == (200, "retired")
+    assert [(each.version, each.stage) for each in sent(engine)] == [(58, "live"), (58, "retired")]
+    assert acts(engine) == [("model.promoted", "pat", 58), ("model.retired", "pat", 58)]
+    # What was retired can come back, and another one can follow it.
+    assert pat.post("/v1/models/supervised/promote").json()["version"] == 59
+    assert pat.post("/v1/models/supervised/promote").status_code == 409
+
+
+def test_a_head_that_has_learned_too_little_has_no_say(engine: Engine, pat: httpx.Client) -> None:
+    assert pat.post("/v1/models/supervised/promote").status_code == 404
+    assert pat.post("/v1/models/supervised/retire").status_code == 404
+    shelve(engine, version(25, positives=19))
+    assert pat.post("/v1/models/supervised/promote").status_code == 409
+    assert sent(engine) == []
+
+
+def test_whoever_judged_does_not_publish_what_that_taught(engine: Engine, url: str, pat: httpx.Client) -> None:
+    label(engine, 4, actor="ria")
+    shelve(engine, version(58))
+    with client_of(url, session_of(engine, "acme", "ria", "analyst", "publisher")) as ria:
+        refused = ria.post("/v1/models/supervised/promote")
+    assert (refused.status_code, "has given verdicts" in refused.json()["detail"]) == (403, True)
+    assert pat.post("/v1/models/supervised/promote").status_code == 200
+
+
+def test_orders_are_compared_on_what_people_judged(engine: Engine, pat: httpx.Client) -> None:
+    label(engine, 30)
+    found = pat.get("/v1/models/supervised/comparison").json()
+    assert (found["labels"], found["since_live"]) == (30, [])
+    assert {row["order"]: (row["judged"], row["shown"]) for row in found["overall"]} == {
+        "score": (30, 15),
+        "shadow": (30, 15),
+    }
+    assert all(row["low"] <= row["share"] <= row["high"] for row in found["overall"])
+    # The live head is asked about the labels after its own.
+    lessons = Lessons()
+    lessons.add(LabelGiven("l", "a", "true_positive", "2026-03-10T12:00:19.000Z"), judged(make_alert(1)))
+    live = msgspec.structs.replace(version(20), created_at=lessons.last_time, parameters=lessons.parameters())
+    shelve(engine, live)
+    assert pat.post("/v1/models/supervised/promote").status_code == 200
+    since = pat.get("/v1/models/supervised/comparison").json()["since_live"]
+    assert [(row["order"], row["judged"]) for row in since] == [("score", 10), ("live", 10), ("shadow", 10)]
+
+
+def test_the_page_shows_both_and_promotes_only_with_a_tick(engine: Engine, url: str, pat: httpx.Client) -> None:
+    label(engine, 30)
+    shelve(engine, version(30))
+    page = pat.get("/models").text
+    assert "version 30" in page
+    assert "scores alone" in page
+    (shown,) = re.findall(r'name="version" value="(\d+)"', page)
+
+    def promote(**fields: str) -> str:
+        answer = pat.post("/models/promote", data=fields)
+        assert answer.status_code == 303
+        return str(answer.headers["location"])
+
+    assert promote(version=shown) == "/models?refused=form"
+    shelve(engine, version(31))
+    assert promote(version=shown, confirmed="yes") == "/models?refused=moved"
+    assert "has learned on since you looked" in pat.get("/models?refused=moved").text
+    assert promote(version="31", confirmed="yes") == "/models?done=promoted"
+    assert 'action="/models/retire"' in pat.get("/models").text
+    with client_of(url, session_of(engine, "acme", "vic", "viewer")) as vic:
+        assert 'action="/models/retire"' not in vic.get("/models").text
+    retired = pat.post("/models/retire", data={"version": "31", "confirmed": "yes"})
+    assert retired.headers["location"] == "/models?done=retired"
+    assert [each.stage for each in sent(engine)] == ["live", "retired"]
+
+
+def test_the_commands_say_and_do_the_same(
+    engine: Engine, database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("STILLWATCH_DATABASE_URL", database_url)
+    monkeypatch.setenv("STILLWATCH_TENANT", "acme")
+    bootstrap.load_settings.cache_clear()
+    app = typer.Typer()
+    commands.register(app)
+
+    def run(*arguments: str) -> Any:
+        result = CliRunner().invoke(app, ["models", *arguments])
+        if result.exception is not None:
+            raise result.exception
+        return result.stdout
+
+    label(engine, 12)
+    shelve(engine, version(40))
+    assert json.loads(run("list", "--json"))["items"][0]["version"] == 40
+    assert json.loads(run("compare", "--json"))["labels"] == 12
+    assert "shadow" in run("compare")
+    with pytest.raises(models.OwnModelError):
+        run("promote", "--actor", "ana")
+    assert "live" in run("promote", "--actor", "pat", "--version", "40")
+    run("export", str(tmp_path / "head.json"))
+    head = read_head(tmp_path / "head.json")
+    assert head is not None
+    assert (head.version, head.stage) == (40, "live")
+    assert json.loads(run("retire", "--actor", "pat", "--json"))["items"][0]["stage"] == "retired"
+    bootstrap.load_settings.cache_clear()
+
+
+def test_the_shelf_keeps_the_newest_shadow_and_nothing_else(engine: Engine, bootstrap_servers: str) -> None:
+    admin = AdminClient({"bootstrap.servers": bootstrap_servers})
+    for made in admin.create_topics([NewTopic(MODELS.name, 1, 1)]).values():
+        made.result(20)
+    producer = Producer({"bootstrap.servers": bootstrap_servers})
+    told = [version(7), version(8), msgspec.structs.replace(version(3), stage="live")]
+    broken = msgspec.structs.replace(version(9), parameters={})
+    for raw in [*map(msgspec.json.encode, [*told, broken]), b"no head"]:
+        producer.produce(MODELS.name, value=raw)
+    assert producer.flush(20) == 0
+    stop = threading.Event()
+    consumer = Consumer({"bootstrap.servers": bootstrap_servers, "group.id": uuid.uuid4().hex})
+    shelf = Shelf(consumer, engine, SystemClock(), "acme", stop)
+    thread = threading.Thread(target=shelf.run)
+    thread.start()
+    try:
+        for _ in range(300):
+            with Session(engine) as session:
+                rows = [(row.stage, row.version) for row in models.list_models(session, "acme")]
+            if rows == [("shadow", 8)]:
+                break
+            stop.wait(0.1)
+        assert rows == [("shadow", 8)]
+    finally:
+        stop.set()
+        thread.join(20)
