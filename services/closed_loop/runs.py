@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -102,7 +103,7 @@ def world_stages(
             name=f"world {place}",
             seed=options.seed,
             days=options.days,
-            crowd=lambda whole=whole: WorldCrowd(whole, options.start_ms, options.seed),  # type: ignore[misc]
+            crowd=partial(WorldCrowd, whole, options.start_ms, options.seed),
             entitlements=tuple(entitlements()),
         )
 

@@ -18,7 +18,7 @@ OPTIONS = WorldOptions(seed=31, honest=60, days=3, lead_days=1, crowds=())
 
 @pytest.fixture(scope="module")
 def stage() -> Stage:
-    return next(iter(world_stages(OPTIONS, ["logprob-probe"], None, lambda _: None)))
+    return next(iter(world_stages(OPTIONS, ["shared-template"], None, lambda _: None)))
 
 
 def test_a_campaign_that_feels_decisions_gets_less_and_pays_more(stage: Stage) -> None:
@@ -30,7 +30,8 @@ def test_a_campaign_that_feels_decisions_gets_less_and_pays_more(stage: Stage) -
     assert observe.corpus_share == 1.0
     assert observe.refused == observe.accounts_bought == 0
     assert observe.planned == ladder.planned > 0
-    assert ladder.corpus_share < 0.6
+    assert ladder.refused > 0
+    assert ladder.corpus_share < 0.95
     assert all(each.honest_accounts == each.licensed_accounts == 0 for each in touched)
 
 
