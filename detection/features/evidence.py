@@ -2,7 +2,8 @@
 
 Each feature's addend as scored, and what no label has touched: the score's size, how sure the incident is, how many it
 names, which lane found it, and whether it asks instead of accusing. Scores of different lanes have different units, so
-each lane's has a name of its own.
+each lane's has a name of its own. Evidence tells addends that are not zero: a feature that it leaves out is a zero
+here, for that a harvest lacks what crowds have is worth as much as what it has.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final, get_args
 
+from detection.features import accounts, pools
 from detection.outcomes import Lane
 
 if TYPE_CHECKING:
@@ -18,6 +20,10 @@ if TYPE_CHECKING:
     from detection.outcomes import Alert, AlertKind, Evidence
 
 _LANES: Final[tuple[Lane, ...]] = get_args(Lane)
+_SCORED: Final = tuple(feature.name for feature in pools.CATALOGUE if feature.scored)
+_NOTHING: Final = dict.fromkeys(
+    (*accounts.NAMES, *_SCORED, *(f"score.{lane}" for lane in _LANES), *(f"lane.{lane}" for lane in _LANES)), 0.0
+)
 
 
 def evidence_vector(alert: Alert) -> dict[str, float]:
@@ -30,9 +36,9 @@ def vector_of(
     contributions: Iterable[Evidence], lane: Lane, kind: AlertKind, score: float, confidence: float, customers: int
 ) -> dict[str, float]:
     """Give the vector of what will be an alert."""
-    vector = {each.feature: each.weight for each in contributions}
-    vector |= {f"lane.{each}": float(each == lane) for each in _LANES}
+    vector = _NOTHING | {each.feature: each.weight for each in contributions}
     vector |= {
+        f"lane.{lane}": 1.0,
         f"score.{lane}": score,
         "asks": float(kind == "verification_request"),
         "confidence": confidence,

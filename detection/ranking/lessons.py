@@ -24,7 +24,7 @@ _GOLDEN: Final = 2_654_435_769  # 2^32 over the golden ratio.
 JUDGED: Final = frozenset({"true_positive", "false_positive", "benign"})
 CONFIRMED: Final = "true_positive"
 MOST_WEIGHT: Final = 5.0  # Of one label.
-PRACTISED: Final = 7  # Earlier labels, with each new one.
+PRACTISED: Final = 12  # Earlier labels, with each new one.
 ORGANISATION_LABELS: Final = 5  # That teach, of one organisation; those after them count as labels and teach nothing.
 
 
