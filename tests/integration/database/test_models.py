@@ -105,7 +105,7 @@ def acts(engine: Engine) -> list[tuple[str, str, Any]]:
 def test_a_publisher_promotes_what_was_looked_at_and_retires_it(engine: Engine, pat: httpx.Client) -> None:
     shelve(engine, version(57), version(58))
     (shown,) = pat.get("/v1/models").json()["items"]
-    assert (shown["stage"], shown["version"], shown["weight"]) == ("shadow", 58, 0.12)
+    assert (shown["stage"], shown["version"], shown["weight"]) == ("shadow", 58, 0.24)
     stale = pat.post("/v1/models/supervised/promote", headers={"If-Match": '"v57"'})
     assert stale.status_code == 412
     assert sent(engine) == []
