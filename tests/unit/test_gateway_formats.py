@@ -365,3 +365,9 @@ def test_numbers_are_finite_and_counts_fit(value: object) -> None:
     assert 0 <= as_count(value) < 2**31
     number = as_number(value)
     assert number is None or json.dumps(number) not in {"NaN", "Infinity", "-Infinity"}
+
+
+def test_a_message_without_its_list_is_one_turn_and_a_body_in_its_place_is_opened() -> None:
+    message = {"role": "user", "content": "Tell me of the sea."}
+    assert read_messages(message) == read_messages([message]) == read_messages({"messages": [message]})
+    assert [turn.role for turn in read_messages(message)] == ["user"]
