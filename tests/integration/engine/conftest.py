@@ -26,6 +26,7 @@ ROOT = Path(__file__).parents[3]
 PARTITIONS = 4
 PANE_MS = 1_000
 LATE_MS = 200
+_MARKERS_SECONDS = 20.0
 
 
 class Record(NamedTuple):
@@ -228,7 +229,10 @@ class Trial:
         """Compare what committed readers see with the oracle."""
         outputs, totals = self.expected()
         want = Counter(json.dumps(output) for output in outputs)
-        seen = Counter((record.value or b"").decode() for record in self.read(f"{self.prefix}-out"))
+        # A commit is answered before its markers stand in every partition; until then readers stop short of them.
+        deadline = time.monotonic() + _MARKERS_SECONDS
+        while (want - (seen := self._seen())) and time.monotonic() < deadline:
+            time.sleep(0.5)
         rows: dict[tuple[int, str], list[int]] = {}
         for record in self.read(f"{self.prefix}-state"):
             if record.key and record.key[:1] != b"\0":
@@ -245,6 +249,9 @@ class Trial:
             "duplicates": sum(count - 1 for count in seen.values()),
             "wrong_rows": len(wrong),
         }
+
+    def _seen(self) -> Counter[str]:
+        return Counter((record.value or b"").decode() for record in self.read(f"{self.prefix}-out"))
 
     def letters(self) -> list[dict[str, Any]]:
         letters = [msgspec.json.decode(record.value or b"") for record in self.read("dead-letters")]
