@@ -5,13 +5,14 @@ Scores are rounded to four places when a value is made, so that equal evidence g
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal, get_args
 
 import msgspec
 
 Lane = Literal["pool", "account", "link", "probe", "entitlement"]
 SubjectKind = Literal["account", "campaign"]
 Severity = Literal["low", "medium", "high", "critical"]
+SEVERITIES: Final[tuple[Severity, ...]] = get_args(Severity)  # Mildest first.
 # "exploration": drawn at random from below the thresholds, so that people also judge what nothing points at.
 AlertKind = Literal["alert", "verification_request", "entitlement_notice", "exploration"]
 

@@ -9,14 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-import msgspec
 import numpy as np
 
 from detection.detectors.tail import DirectionalTail, certainty
 from detection.features.accounts import NAMES, account_features
 from detection.ids import digest_hex, rfc3339, to_hex
 from detection.outcomes import Evidence, Finding, Member
-from detection.ranking.exploring import LEAD_STRENGTH, drawn
+from detection.ranking.exploring import as_draw, drawn
 from detection.state.records import take
 
 if TYPE_CHECKING:
@@ -99,7 +98,7 @@ class MilestoneLane:
             evidence = _evidence(tail, chosen[place], addends[place])
             score = round(float(scores[place]), _DIGITS)
             finding = self._finding(rows[place], int(customers[place]), int(hops[place]), score, evidence)
-            self._findings.append(finding if odd[place] else _as_draw(finding, share))
+            self._findings.append(finding if odd[place] else as_draw(finding, share))
 
     def _finding(
         self, row: StructuredArray, customer: int, hop: int, score: float, evidence: list[Evidence]
@@ -141,16 +140,6 @@ class MilestoneLane:
         self._findings, self._vectors = [], []
         findings.sort(key=lambda finding: (finding.hop, finding.subject, finding.requests))
         return findings, vectors
-
-
-def _as_draw(finding: Finding, share: float) -> Finding:
-    """Mark what is not above the threshold and was drawn."""
-    return msgspec.structs.replace(
-        finding,
-        finding_id=digest_hex("exploration", finding.finding_id),
-        propensity=share,
-        members=[msgspec.structs.replace(one, strength=LEAD_STRENGTH) for one in finding.members],
-    )
 
 
 def _evidence(tail: DirectionalTail, values: Float64Array, addends: Float64Array) -> list[Evidence]:

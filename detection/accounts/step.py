@@ -170,10 +170,10 @@ class AccountsStep:
         """Give the last hop that is closed when event time has come this far."""
         clocking = self._config.clocking
         latest = max(int(self._clock[counting.LATEST]), time_ms)
-        return max((latest - clocking.lateness_ms) // clocking.hop_ms - 1, int(self._clock[counting.CLOSED]))
+        return max((latest - clocking.lateness_ms) // clocking.hop_ms - 1, self.closed_hop)
 
     def _close(self, closed: int) -> None:
-        before = int(self._clock[counting.CLOSED])
+        before = self.closed_hop
         if closed <= before:
             return
         self._probes.close(closed)
@@ -215,7 +215,7 @@ class AccountsStep:
         findings, vectors = self._lane.take()
         outcome = AccountsOutcome(
             contributions=self._tally.take(pools_partitions),
-            closed_hop=int(self._clock[counting.CLOSED]),
+            closed_hop=self.closed_hop,
             findings=findings + self._probes.take(),
             windows=np.concatenate(self._windows) if self._windows else np.zeros(0, WINDOW),
             late=int(self._clock[counting.LATE]),

@@ -76,9 +76,7 @@ class Tally:
         rows = np.empty((several, CONTRIBUTION.itemsize // 8), np.int64)
         adding.write(self._entries, entries, self._requests, self._sums, firsts.copy(), singles, rows)
         adding.empty(self._index, self._sizes)
-        return Contributions(
-            rows.view(CONTRIBUTION).reshape(-1), singles.view(SINGLE).reshape(-1), firsts if partitions > 1 else None
-        )
+        return Contributions(rows.view(CONTRIBUTION).reshape(-1), singles.view(SINGLE).reshape(-1), firsts)
 
 
 def _longer(array: NDArray[np.int64], length: int) -> NDArray[np.int64]:

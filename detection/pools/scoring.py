@@ -12,7 +12,6 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-import msgspec
 import numpy as np
 
 from detection.detectors.calibration import build
@@ -24,7 +23,7 @@ from detection.outcomes import Evidence, Finding, Member
 from detection.pools.densest import densest
 from detection.pools.layout import SUM_PLACE
 from detection.pools.members import choose
-from detection.ranking.exploring import LEAD_STRENGTH, drawn
+from detection.ranking.exploring import LEAD_STRENGTH, as_draw, drawn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -157,13 +156,7 @@ class PoolScorer:
         for place in np.flatnonzero(drawn(pools["pool"], share) & np.isfinite(scored.scores)).tolist():
             if place not in found:
                 for finding in self._finding(scored, place, pools[place], hop, None):
-                    members = [msgspec.structs.replace(one, strength=LEAD_STRENGTH) for one in finding.members]
-                    yield msgspec.structs.replace(
-                        finding,
-                        finding_id=digest_hex("exploration", finding.finding_id),
-                        propensity=share,
-                        members=members,
-                    )
+                    yield as_draw(finding, share)
 
     def _scored(self, batch: PoolBatch, place: Int64Array, ending: str) -> _Scored:
         features = pool_features(batch)

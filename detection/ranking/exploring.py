@@ -43,6 +43,16 @@ def drawn(subjects: UInt64Array, share: float) -> NDArray[np.bool_]:
     return drawn_from < np.uint64(round(share * 2**32))
 
 
+def as_draw(finding: Finding, share: float) -> Finding:
+    """Mark what is not above its threshold and was drawn with this probability; it names nobody."""
+    return msgspec.structs.replace(
+        finding,
+        finding_id=digest_hex("exploration", finding.finding_id),
+        propensity=share,
+        members=[msgspec.structs.replace(member, strength=LEAD_STRENGTH) for member in finding.members],
+    )
+
+
 def is_drawn(finding: Finding) -> bool:
     """Tell a draw from a finding above its threshold."""
     return finding.propensity < 1.0

@@ -7,17 +7,17 @@ the head says. So a head that an adversary taught cannot put the best evidence b
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, get_args
+from typing import TYPE_CHECKING, Final
 
 from detection.detectors.tail import certainty
-from detection.outcomes import Severity
+from detection.outcomes import SEVERITIES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from detection.outcomes import Severity
     from detection.ranking.head import TrainedHead
 
-SEVERITIES: Final[tuple[Severity, ...]] = get_args(Severity)  # Mildest first.
 LEAST_POSITIVES: Final = 20  # Below it nothing was learned that could be told from chance.
 FULL_POSITIVES: Final = 50
 MOST_WEIGHT: Final = 0.4

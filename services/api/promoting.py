@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, Response
 
@@ -13,6 +14,12 @@ from services.api.guard import Caller  # noqa: TC001 - as above
 from services.api.problems import responses
 from services.api.promotion_models import ComparisonAnswer, ModelAnswer, ModelName, ModelsAnswer
 from services.api.reading import etag
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from services.api.context import ApiContext
+    from services.identity.principal import Principal
 
 router = APIRouter(prefix="/v1", tags=["models"])
 _PROMOTE = responses(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.PRECONDITION_FAILED)
@@ -40,18 +47,7 @@ def promote_model(
 
     Whoever gave one of its verdicts is refused, and so is a head with too few confirmed alerts.
     """
-    with context.transaction() as session:
-        row = models.promote(
-            session,
-            caller.tenant,
-            model,
-            actor=caller.actor,
-            now=context.now(),
-            expected_versions=expected_versions(if_match),
-        )
-        answer = ModelAnswer.of(row)
-    response.headers["ETag"] = etag(answer.version)
-    return answer
+    return _act(models.promote, context, caller, model, response, if_match)
 
 
 @router.post("/models/{model}/retire", responses=_PROMOTE)
@@ -59,8 +55,19 @@ def retire_model(
     context: Context, caller: Caller, model: ModelName, response: Response, if_match: IfMatch = None
 ) -> ModelAnswer:
     """Take the live head's say away; alerts are ordered by their scores alone from the next hop on."""
+    return _act(models.retire, context, caller, model, response, if_match)
+
+
+def _act(
+    act: Callable[..., models.ModelRow],
+    context: ApiContext,
+    caller: Principal,
+    model: str,
+    response: Response,
+    if_match: str | None,
+) -> ModelAnswer:
     with context.transaction() as session:
-        row = models.retire(
+        row = act(
             session,
             caller.tenant,
             model,

@@ -15,7 +15,7 @@ from services.closed_loop.loop import Loop, Parts
 from services.closed_loop.report import costs_of, touched_by
 from services.closed_loop.scripted import LICENSED, ScriptedCrowd
 from services.closed_loop.worlds import WorldCrowd
-from services.evaluation.sketched import merge, sketch_block
+from services.evaluation.sketched import sketch_block, with_campaigns
 from services.evaluation.trial import entitlements
 from services.simulator.behaviour import Worker
 from services.simulator.population import CLIENTS, DAY_MS, Population, SimulatedAccount
@@ -94,11 +94,11 @@ def world_stages(
     """Set the worlds of an evaluation: the recipes are dealt to as many as keep attackers below 5 % of the accounts."""
     world = World(options)
     told("sketching honest traffic ...")
-    honest = sketch_block(world, world.honest, cache)
+    sketch = partial(sketch_block, world, folder=cache)
+    honest = sketch(world.honest)
     for place, dealt in enumerate(deal(choose_recipes(recipes), options.honest, _PREVALENCE, options.seed), 1):
         told(f"world {place}: {', '.join(recipe.name for recipe, _ in dealt)}")
-        campaigns = [sketch_block(world, world.campaign(recipe, size), cache) for recipe, size in dealt]
-        whole = merge([honest, *campaigns])
+        whole = with_campaigns(world, honest, dealt, sketch)
         yield Stage(
             name=f"world {place}",
             seed=options.seed,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from services.simulator.corpus import Corpus
     from services.simulator.population import Population, SimulatedAccount
 
-LICENSED = "licensed"
+LICENSED: Final = "licensed"
 
 
 class LoopTraffic(Traffic):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from services.simulator.world.build import ALL_CROWDS
+from services.simulator.world.build import ALL_CROWDS, WorldOptions
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,3 +37,14 @@ class Plan:
     shared: str = ""
     cache: Path | None = field(default=None, compare=False)
     head: ModelVersion | None = None
+
+    def world(self, seed: int) -> WorldOptions:
+        """Give the world of one seed."""
+        return WorldOptions(
+            seed=seed,
+            honest=self.honest,
+            days=self.days,
+            lead_days=self.lead_days,
+            crowds=self.crowds,
+            shared=self.shared,
+        )

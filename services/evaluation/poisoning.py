@@ -61,14 +61,7 @@ class Poisoning:
 
     def _seed(self, seed: int, shares: Sequence[float]) -> Iterator[PoisoningRow]:
         plan = self.plan
-        options = WorldOptions(
-            seed=seed,
-            honest=plan.honest,
-            days=plan.days,
-            lead_days=plan.lead_days,
-            crowds=plan.crowds,
-            shared=plan.shared,
-        )
+        options = plan.world(seed)
         self.tell(f"seed {seed}: the honest world")
         world = World(options)
         honest = sketched.sketch_block(world, world.honest, plan.cache)

@@ -7,6 +7,7 @@ Seeds below 1,000 are for tuning. A result that used one says so; a figure worth
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -137,14 +138,7 @@ class Evaluator:
 
     def _seed(self, seed: int) -> None:
         plan = self.plan
-        options = WorldOptions(
-            seed=seed,
-            honest=plan.honest,
-            days=plan.days,
-            lead_days=plan.lead_days,
-            crowds=plan.crowds,
-            shared=plan.shared,
-        )
+        options = plan.world(seed)
         world = World(options)
         honest = self._sketch(world, world.honest)
         recipes = choose_recipes(plan.recipes, plan.family) if plan.family != NO_RECIPES else []
@@ -172,8 +166,7 @@ class Evaluator:
             self._judge(f"prevalence {prevalence:g}", what, whole, options, self.config, references)
 
     def _world(self, world: World, honest: Sketched, run: Sequence[tuple[Recipe, int]]) -> Sketched:
-        blocks = [self._sketch(world, world.campaign(recipe, size)) for recipe, size in run]
-        return sketched.merge([honest, *blocks])
+        return sketched.with_campaigns(world, honest, run, partial(self._sketch, world))
 
     def _sketch(self, world: World, block: Block) -> Sketched:
         def tell(count: int) -> None:

@@ -26,13 +26,14 @@ from services.simulator.exchange import litellm_payload
 from services.simulator.world.stream import exchanges
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from numpy.typing import NDArray
 
     from detection.columns import StructuredArray
     from services.simulator.world.actors import Block
     from services.simulator.world.build import World
+    from services.simulator.world.harvests import Recipe
 
 # Evaluations are reproduced to the byte, so their identifiers must not depend on a machine's own key.
 IDENTITY_KEY: Final = b"the key of evaluations, no secret"
@@ -92,6 +93,13 @@ def merge(parts: Sequence[Sketched]) -> Sketched:
         np.concatenate([part.attributes for part in parts]),
         {account: row for part in parts for account, row in part.truth.items()},
     )
+
+
+def with_campaigns(
+    world: World, honest: Sketched, run: Iterable[tuple[Recipe, int]], sketch: Callable[[Block], Sketched]
+) -> Sketched:
+    """Put the campaigns of one run beside the honest block; ``sketch`` makes or reads a block."""
+    return merge([honest, *(sketch(world.campaign(recipe, size)) for recipe, size in run)])
 
 
 def _sketch(world: World, block: Block, tell: Callable[[int], None]) -> Sketched:

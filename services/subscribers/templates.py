@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from detection.outcomes import Alert, Severity
 
 Template: TypeAlias = Literal["alert", "ocsf", "slack", "pagerduty"]
-SEVERITIES: Final[tuple[Severity, ...]] = ("low", "medium", "high", "critical")
 _PAGER: Final[dict[Severity, str]] = {"low": "info", "medium": "warning", "high": "error", "critical": "critical"}
 
 

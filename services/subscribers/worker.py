@@ -16,6 +16,7 @@ import msgspec
 from confluent_kafka import TopicPartition
 from sqlalchemy.orm import Session
 
+from detection.outcomes import SEVERITIES
 from schemas import ocsf
 from schemas.alert import decode_alert
 from schemas.topics import ALERTS, ALERTS_OCSF
@@ -26,7 +27,7 @@ from services.adapters.postgres.moments import EPOCH, to_unix_ms
 from services.adapters.retry import Backoff, Stopped, keep_trying
 from services.subscribers.signing import HEADER, secret_of, signature
 from services.subscribers.targets import TargetRefusedError, find_target, post
-from services.subscribers.templates import SEVERITIES, body_of
+from services.subscribers.templates import body_of
 from services.telemetry.logs import get_logger
 
 if TYPE_CHECKING:

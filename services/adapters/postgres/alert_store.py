@@ -16,6 +16,7 @@ import msgspec
 from sqlalchemy import func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
+from detection.outcomes import SEVERITIES
 from services.adapters.postgres import audit, entitled
 from services.adapters.postgres.lifecycle.standing import Standing, with_evidence
 from services.adapters.postgres.lifecycle_tables import SnoozeRow
@@ -29,13 +30,12 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from detection.outcomes import Severity
     from schemas.alert import Alert
     from services.adapters.postgres.alerts import State
 
 Outcome = Literal["new", "grown", "known"]
 SINK_ACTOR: Final = "alert-sink"
-SEVERITY_RANK: Final[dict[Severity, int]] = {"low": 1, "medium": 2, "high": 3, "critical": 4}
+SEVERITY_RANK: Final = {severity: place for place, severity in enumerate(SEVERITIES, 1)}
 _HIGHEST: Final = 0.9999  # No priority lifts an alert into the next severity.
 
 _TURN: Final = text("SELECT pg_advisory_xact_lock(hashtextextended('alert-sink/' || :tenant, 0))")

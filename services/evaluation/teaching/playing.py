@@ -17,7 +17,7 @@ from detection.outcomes import Alert
 from services.evaluation import sketched
 from services.evaluation.trial import detect
 from services.simulator.world.actors import DAY_MS
-from services.simulator.world.build import World, WorldOptions, choose_recipes, deal
+from services.simulator.world.build import World, choose_recipes, deal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from detection.ranking.head import HeadRecord
     from services.evaluation.plan import Plan, Tell
     from services.evaluation.sketched import Sketched
-    from services.simulator.world.harvests import Recipe
 
 NAMED: Final = 0.5
 POOL_THRESHOLD: Final = 1.0  # Of 2.6.
@@ -103,7 +102,7 @@ class Player:
                 continue
             self.tell(f"seed {seed}, run {number + 1}")
             world = whole()
-            options = self._options(seed)
+            options = self.plan.world(seed)
             played = Played(
                 seed,
                 number,
@@ -125,34 +124,19 @@ class Player:
     def _alerts(self, world: Sketched, head: HeadRecord | None) -> list[Alert]:
         return detect(world, self.config, self.references, self.plan.partitions, head).alerts
 
-    def _options(self, seed: int) -> WorldOptions:
-        plan = self.plan
-        return WorldOptions(
-            seed=seed,
-            honest=plan.honest,
-            days=plan.days,
-            lead_days=plan.lead_days,
-            crowds=plan.crowds,
-            shared=plan.shared,
-        )
-
     def _worlds(self, seed: int) -> Iterator[tuple[int, Callable[[], Sketched]]]:
         plan = self.plan
-        world = World(self._options(seed))
-        honest = sketched.sketch_block(world, world.honest, plan.cache)
+        world = World(self.plan.world(seed))
+        sketch = partial(sketched.sketch_block, world, folder=plan.cache)
+        honest = sketch(world.honest)
         recipes = choose_recipes(plan.recipes, plan.family)
-
-        def whole(run: Sequence[tuple[Recipe, int]]) -> Sketched:
-            blocks = [sketched.sketch_block(world, world.campaign(recipe, size), plan.cache) for recipe, size in run]
-            return sketched.merge([honest, *blocks])
-
         for number, run in enumerate(deal(recipes, len(honest.truth), plan.prevalence, seed)):
-            yield number, partial(whole, run)
+            yield number, partial(sketched.with_campaigns, world, honest, run, sketch)
 
     def _name(self, seed: int, run: int) -> str:
         digest = hashlib.blake2b(digest_size=8)
         plan = self.plan
-        told = (self._options(seed), run, plan.recipes, plan.family, plan.prevalence, plan.partitions)
+        told = (self.plan.world(seed), run, plan.recipes, plan.family, plan.prevalence, plan.partitions)
         for part in (repr(told), repr(self.config), self.references.version):
             digest.update(part.encode() + b"\0")
         return f"{seed}-{run}-{digest.hexdigest()}"
