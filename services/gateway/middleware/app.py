@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from services.gateway.identity import Identity
     from services.gateway.middleware.asgi import App, Message, Receive, Scope, Send
     from services.gateway.middleware.enforcing import Enforcer
-    from services.gateway.publishing.publisher import Publisher
+    from services.gateway.publishing.publisher import Publishing
     from services.gateway.routes import Api
 
 _UNHANDLED: Final = 500
@@ -50,7 +50,7 @@ class StillwatchMiddleware:
         app: App,
         configuration: GatewayConfiguration | None = None,
         *,
-        publisher: Publisher | None = None,
+        publisher: Publishing | None = None,
         identity: Identity | None = None,
         enforcer: Enforcer | None = None,
         clock: Clock | None = None,
