@@ -76,9 +76,7 @@ class Courier:
         self._stopping = threading.Event()
         self._deadline = float("inf")
         self._asleep = False
-        self._wake_in, self._wake_out = socket.socketpair()
-        self._wake_in.settimeout(0)
-        self._wake_out.settimeout(0)
+        self._bell: tuple[socket.socket, socket.socket] | None = None
         self._deaths = 0  # In a row, without a piece of work done.
         self._stillborn = 0  # In a row, without a word.
         self._taken = self._safe = 0
@@ -93,6 +91,9 @@ class Courier:
         with self._begun:
             if self._thread is not None:
                 return
+            self._bell = socket.socketpair()
+            for end in self._bell:
+                end.settimeout(0)
             self._thread = threading.Thread(target=self._run, name="stillwatch-courier", daemon=True)
             self._thread.start()
             atexit.register(self.stop)
@@ -121,8 +122,9 @@ class Courier:
         atexit.unregister(self.stop)
 
     def _wake(self) -> None:
-        with contextlib.suppress(BlockingIOError):  # It is full of such words, so the thread will wake.
-            self._wake_in.send(b"\0")
+        if self._bell is not None:
+            with contextlib.suppress(OSError):  # It is full, so the thread will wake; or the thread has ended.
+                self._bell[0].send(b"\0")
 
     def _run(self) -> None:
         try:
@@ -173,23 +175,20 @@ class Courier:
         self._asleep = True
         if self._ledger.unsent and not (child.full or self._finishing) and self._may_send():
             return  # It came just now.
-        poll = select.poll()
-        poll.register(self._wake_out, select.POLLIN)
-        poll.register(child, select.POLLIN if child.idle else select.POLLIN | select.POLLOUT)
-        ready = dict(poll.poll(_IDLE_SECONDS * 1000))
-        self._asleep = False
-        if self._wake_out.fileno() in ready:
-            self._woken()
-        if ready.get(child.fileno(), 0) & ~select.POLLOUT:
+        ready = self._wait(_IDLE_SECONDS, child)
+        if ready & ~select.POLLOUT:
             self._hear(child)
         self.counts.put(WAITING, "buffer", value=len(self._ledger))
-        if len(self._ledger) and self._clock.monotonic() - self._heard > _SILENT_SECONDS:
+        now = self._clock.monotonic()
+        if not len(self._ledger):
+            self._heard = now  # It has nothing to say.
+        elif now - self._heard > _SILENT_SECONDS:
             _log.error("publisher.process_silent")
             raise EOFError
 
     def _may_send(self) -> bool:
         last = self._ledger.last_sent
-        return last >= self._suspect or last <= self._taken
+        return last > self._suspect or last <= self._taken
 
     def _fill(self, child: PublisherProcess) -> None:
         while not (child.full or self._finishing) and self._may_send():
@@ -274,17 +273,25 @@ class Courier:
     def _rest(self, seconds: float) -> None:
         if self._stopping.is_set():
             time.sleep(0.01)
-            return
-        poll = select.poll()
-        poll.register(self._wake_out, select.POLLIN)
-        if poll.poll(seconds * 1000):
-            self._woken()
+        else:
+            self._wait(seconds)
 
-    def _woken(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            self._wake_out.recv(4096)
-        if not self._stopping.is_set():
-            time.sleep(_COLLECT_SECONDS)  # So that several requests cost one turn.
+    def _wait(self, seconds: float, child: PublisherProcess | None = None) -> int:
+        """Wait for a word of either side; gives what the process's socket is ready for."""
+        poll = select.poll()
+        bell = self._bell[1] if self._bell is not None else None
+        if bell is not None:
+            poll.register(bell, select.POLLIN)
+        if child is not None:
+            poll.register(child, select.POLLIN if child.idle else select.POLLIN | select.POLLOUT)
+        ready = dict(poll.poll(seconds * 1000))
+        self._asleep = False
+        if bell is not None and bell.fileno() in ready:
+            with contextlib.suppress(BlockingIOError):
+                bell.recv(4096)
+            if not self._stopping.is_set():
+                time.sleep(_COLLECT_SECONDS)  # So that several requests cost one turn.
+        return ready.get(child.fileno(), 0) if child is not None else 0
 
     def _end(self) -> None:
         """Count what no process has got; one that is still at its work ends by itself, and is waited for here."""
@@ -297,6 +304,8 @@ class Courier:
             _log.error("publisher.unsent", extra={"requests": lost})
         if child is not None:
             child.bury(_LAST_SECONDS)
+        for end in self._bell or ():
+            end.close()
 
     def _failed(self, where: str, error: Exception) -> None:
         self.counts.add(FAILURES, where)

@@ -64,6 +64,7 @@ class StillwatchMiddleware:
         self._identity = identity
         self._enforcer = enforcer if enforcer is not None else load_enforcer(self._configuration, publisher.counts)
         self._routes = Routes(self._configuration.gateway_routes)
+        self._wanted = _wanted(self._configuration)
         # Tells apart requests without an id of their own, those of other processes too.
         self._process = os.urandom(8).hex()
         self._numbers = count()
@@ -181,7 +182,7 @@ class StillwatchMiddleware:
 
     def _open(self, scope: Scope, api: Api) -> Exchange:
         settings = self._configuration
-        headers = _headers(scope)
+        headers = _headers(scope, self._wanted)
         account = next((headers[name] for name in settings.gateway_account_headers if headers.get(name)), "")
         client = scope.get("client")
         return Exchange(
@@ -224,10 +225,19 @@ def _read_start(exchange: Exchange, message: Mapping[str, Any]) -> None:
             exchange.response_encoding = bytes(value).decode("latin-1").strip().lower()
 
 
-def _headers(scope: Mapping[str, Any]) -> dict[str, str]:
+def _wanted(settings: GatewayConfiguration) -> dict[bytes, str]:
+    """Give the headers that are read; the others of a request are not even decoded."""
+    named = (settings.gateway_organization_header.lower(), settings.gateway_address_header.lower())
+    names = {*settings.gateway_account_headers, *named, "user-agent", "content-encoding"} - {""}
+    return {name.encode("latin-1"): name for name in names}
+
+
+def _headers(scope: Mapping[str, Any], wanted: Mapping[bytes, str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for name, value in scope.get("headers") or ():
-        found.setdefault(bytes(name).decode("latin-1").lower(), bytes(value).decode("latin-1"))
+        known = wanted.get(bytes(name).lower())
+        if known is not None:
+            found.setdefault(known, bytes(value).decode("latin-1"))
     return found
 
 
