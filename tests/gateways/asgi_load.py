@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shutil
+import statistics
 import subprocess
 import sys
 import threading
@@ -138,6 +139,10 @@ def test_nothing_is_lost_and_little_is_added(own_kafka: EmbeddedKafka, tmp_path:
         for name, run in rounds:
             sys.stdout.write(f"{name:17} {run.requests:6} requests, p50 {run.p50:8.2f} ms, p99 {run.p99:8.2f} ms\n")
             assert run.errors == []
+        for name in dict.fromkeys(name for name, _ in rounds if name != "without"):
+            sys.stdout.write(
+                f"{name:17} adds p50 {added(rounds, name, 'p50'):5.2f} ms, p99 {added(rounds, name, 'p99'):5.2f} ms\n"
+            )
         asked = sum(run.requests for name, run in rounds if name != "without")
         wait_until(lambda: counted(metrics, "stillwatch_gateway_waiting") == 0, 120, "everything is on Kafka")
         spooled = counted(metrics, "stillwatch_gateway_spooled_total")
@@ -162,6 +167,14 @@ def test_nothing_is_lost_and_little_is_added(own_kafka: EmbeddedKafka, tmp_path:
     assert asked < len(events) <= asked + 1 + CONNECTIONS * len(rounds)
     assert spooled > 0
     assert late == 0
+
+
+def added(rounds: list[tuple[str, Wrk]], name: str, share: str) -> float:
+    """Median over rounds with the middleware, less the median over those without it."""
+    with_it, without = (
+        statistics.median(getattr(run, share) for each, run in rounds if each == wanted) for wanted in (name, "without")
+    )
+    return with_it - without
 
 
 def _be_away(kafka: EmbeddedKafka) -> None:

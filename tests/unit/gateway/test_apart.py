@@ -323,7 +323,7 @@ def test_a_process_that_says_nothing_for_long_is_followed_by_another(monkeypatch
     made = courier(lambda: next(children, Child)(lambda _: True, log))
     made.offer(exchange())
     made.start()
-    settle(lambda: log == [1])
+    settle(lambda: log[:1] == [1])
     made.stop()
     assert made.counts.get(FAILURES, "process") >= 2
 
