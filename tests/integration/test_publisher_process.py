@@ -25,7 +25,7 @@ from services.gateway.publishing.counts import DROPPED, FAILURES
 from services.gateway.publishing.spool import open_spool
 from services.gateway.publishing.starting import start_publisher
 from tests.contracts.test_gateway_privacy import CANARIES, openai_record
-from tests.unit.gateway.test_apart import exchange
+from tests.unit.gateway.doubles import exchange
 from tests.unit.gateway.test_canary import assert_hidden
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ import os, signal, sys, time
 from services.adapters.clock import SystemClock
 from services.gateway.configuration import GatewayConfiguration
 from services.gateway.publishing.starting import start_publisher
-from tests.unit.gateway.test_apart import exchange
+from tests.unit.gateway.doubles import exchange
 
 publisher, _ = start_publisher(GatewayConfiguration.from_environment(os.environ), SystemClock(), "/gateway/test")
 for number in range(int(sys.argv[1])):
