@@ -21,7 +21,7 @@ from schemas.request_event import RequestEvent
 from services.adapters.clock import SystemClock
 from services.gateway.apart.courier import Courier
 from services.gateway.configuration import GatewayConfiguration, Secret
-from services.gateway.publishing.counts import DROPPED, FAILURES
+from services.gateway.publishing.counts import DROPPED, FAILURES, WAITING
 from services.gateway.publishing.spool import open_spool
 from services.gateway.publishing.starting import start_publisher
 from tests.contracts.test_gateway_privacy import CANARIES, openai_record
@@ -64,7 +64,10 @@ def wait_until(done: Callable[[], bool], seconds: float = 60) -> None:
 
 def configuration(folder: Path, servers: str = NOBODY) -> GatewayConfiguration:
     return GatewayConfiguration(
-        hmac_key=Secret(KEY), base_dir=folder, kafka_bootstrap_servers=servers, gateway_stall_seconds=0.5
+        hmac_key=Secret(KEY),
+        base_dir=folder,
+        kafka_bootstrap_servers=servers,
+        gateway_stall_seconds=0.5 if servers == NOBODY else 10.0,
     )
 
 
@@ -130,9 +133,10 @@ def test_a_process_killed_again_and_again_costs_no_request(kafka: EmbeddedKafka,
         assert courier.offer(exchange(number, f"Tell me of the sea, part {number}. " * 20))
         time.sleep(0.002)
         if number % 200 == 150:
+            wait_until(lambda: courier._spoke)
             os.kill(child_of(courier), signal.SIGKILL)
             killed += 1
-    wait_until(lambda: len(courier._ledger) == 0)
+    wait_until(lambda: len(courier._ledger) == courier.counts.total(WAITING) == 0)  # The spool is empty, too.
     last = child_of(courier)
     courier.stop()
     events = [msgspec.json.decode(value, type=RequestEvent) for value in published(servers, "requests")[before:]]

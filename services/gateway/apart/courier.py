@@ -78,7 +78,7 @@ class Courier:
         self._asleep = False
         self._bell: tuple[socket.socket, socket.socket] | None = None
         self._deaths = 0  # In a row, without a piece of work done.
-        self._stillborn = 0  # In a row, without a word.
+        self._stillborn = 0  # In a row, by themselves and without a word.
         self._taken = self._safe = 0
         self._suspect = 0  # Up to this number, one piece of work at a time: one of them may have killed a process.
         self._heard = 0.0
@@ -162,7 +162,7 @@ class Courier:
             self._child = self._spawn()
         except (OSError, RuntimeError) as error:
             self._failed("process", error)
-            self._died()
+            self._died(stillborn=True)
             return False
         self._heard, self._spoke = self._clock.monotonic(), False
         return True
@@ -235,11 +235,13 @@ class Courier:
             return
         self.counts.add(FAILURES, "process")
         _log.error("publisher.process_ended", extra={"code": code, "again": len(self._ledger)})
-        self._accuse()
+        if self._spoke:  # Before its first word it has looked at no work.
+            self._accuse()
         self._ledger.rewind()
         self._taken = self._safe
         self.counts.put(WAITING, "kafka", value=0)
-        self._died()
+        # What a signal ended, a fault of the machine's perhaps, must not be tried in the server's own process.
+        self._died(stillborn=not self._spoke and code >= 0)
 
     def _accuse(self) -> None:
         """Find out what the process may have died of: alone in hand, it is struck; else each is tried alone."""
@@ -252,10 +254,10 @@ class Courier:
                 self._ledger.strike_out(in_hand[0])
                 self.counts.add(DROPPED, "killed_publisher")
 
-    def _died(self) -> None:
+    def _died(self, *, stillborn: bool) -> None:
         self._again_at = self._clock.monotonic() + _BACKOFF_SECONDS[min(self._deaths, len(_BACKOFF_SECONDS) - 1)]
         self._deaths += 1
-        self._stillborn = 0 if self._spoke else self._stillborn + 1
+        self._stillborn = self._stillborn + 1 if stillborn else 0
         if self._stillborn >= _STILLBORN:
             self._work_in_thread()
 

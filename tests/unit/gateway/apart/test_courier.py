@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import pytest
 
 from services.gateway.apart.courier import Courier
 from services.gateway.apart.frames import Begin, Handed, Incoming, Line, Report, frame
@@ -18,8 +19,6 @@ from tests.unit.gateway.doubles import Hands, Kept, exchange, publisher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-
-    import pytest
 
 HEADS = msgspec.msgpack.Decoder(Begin | Handed)
 
@@ -150,6 +149,34 @@ def test_where_no_process_starts_the_work_is_done_in_a_thread() -> None:
     assert len(kept.records) == 6
     assert made.counts.get(FAILURES, "process") == 3
     assert kept.closed
+
+
+@pytest.mark.parametrize(("code", "thread"), [(1, True), (-11, False)])
+def test_a_process_that_a_signal_ended_is_never_followed_by_a_thread(
+    monkeypatch: pytest.MonkeyPatch, code: int, *, thread: bool
+) -> None:
+    monkeypatch.setattr("services.gateway.apart.courier._BACKOFF_SECONDS", (0.0,))
+    spawned: list[int] = []
+
+    class Stillborn(Child):
+        def __init__(self) -> None:
+            super().__init__(lambda _: True, [])
+            spawned.append(1)
+            self._ours.recv(1 << 16)  # Its word is not heard.
+            self._theirs.close()
+
+        def bury(self, seconds: float) -> int:
+            super().bury(seconds)
+            return code
+
+    kept = Kept()
+    made = courier(Stillborn, kept=kept)
+    made.offer(exchange())
+    made.start()
+    settle(lambda: len(spawned) > 6 or made._instead is not None)
+    assert (made._instead is not None) == thread
+    made.stop(0.2)
+    assert len(kept.records) == thread
 
 
 def test_work_that_cannot_be_packed_stands_before_nobody() -> None:
