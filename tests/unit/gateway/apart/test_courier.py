@@ -120,7 +120,10 @@ def test_a_process_that_dies_is_followed_by_one_that_gets_what_was_not_safe() ->
     assert made.counts.total(DROPPED) == 0
 
 
-def test_work_that_kills_every_process_is_dropped_alone(caplog: pytest.LogCaptureFixture) -> None:
+def test_work_that_kills_every_process_is_dropped_alone(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.gateway.apart.courier._BACKOFF_SECONDS", (0.0, 0.01))
     log: list[int] = []
     made = courier(lambda: Child(lambda head: head.number != 3, log))
     for number in range(6):
