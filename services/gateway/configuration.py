@@ -54,7 +54,7 @@ class GatewayConfiguration:
     key_version: int = _row(1, "Goes with every event where the key is given here; key files know their own.")
     key_source: str = _row(
         "",
-        "module:function that gives the keys (a KMS); each process calls it with its tenant: see docs/gateways/keys.md.",
+        "module:function that gives the keys (a KMS); each process calls it with a tenant: see docs/gateways/keys.md.",
     )
     kafka_bootstrap_servers: str = _row("", "host:port list. Unset: nothing is published, and all is counted.")
     kafka_security_protocol: str = _row("PLAINTEXT", "SASL_SSL in clusters.")
