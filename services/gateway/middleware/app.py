@@ -90,12 +90,34 @@ class StillwatchMiddleware:
             self._enforcer.start()
 
     async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Follow the application's life; at its end everything is published before the server hears of it.
+
+        A server may end its process as soon as it is told. An application that knows no lifespan raises here, at its
+        beginning: then the end of the process is ours.
+        """
+        ending = False
+
+        async def receiving() -> Message:
+            nonlocal ending
+            message = await receive()
+            ending = ending or message["type"] == "lifespan.shutdown"
+            return message
+
+        async def sending(message: Message) -> None:
+            if message["type"].startswith("lifespan.shutdown."):
+                await self._stop()
+            await send(message)
+
         try:
-            await self.app(scope, receive, send)
+            await self.app(scope, receiving, sending)
         finally:
-            if self._enforcer is not None:
-                await asyncio.to_thread(self._enforcer.stop)
-            await asyncio.to_thread(self.publisher.stop)
+            if ending:
+                await self._stop()
+
+    async def _stop(self) -> None:
+        if self._enforcer is not None:
+            await asyncio.to_thread(self._enforcer.stop)
+        await asyncio.to_thread(self.publisher.stop)
 
     async def _watch(self, scope: Scope, receive: Receive, send: Send, api: Api) -> None:
         exchange = self._open(scope, api)
