@@ -2,8 +2,8 @@
 
 Run by `make test-gateways`; needs wrk. STILLWATCH_OUTAGE_SECONDS says how long the broker is gone (default 10; 60 in
 `make load-gateways`). Latencies are told, not judged: a test that judges a clock fails on a busy machine. Each round
-with the middleware stands beside one without it. The servers have a core of their own, wrk, broker and publisher processes
-another one, and wrk goes before those: in a deployment neither clients nor brokers are on the server's machine.
+with the middleware stands beside one without it. The servers have a core of their own; wrk, broker and publisher
+processes have another one, where wrk goes first: a deployment has clients and brokers elsewhere.
 """
 
 from __future__ import annotations

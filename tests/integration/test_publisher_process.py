@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import msgspec
 import pytest
 from confluent_kafka import Consumer, KafkaError, TopicPartition
@@ -25,6 +26,7 @@ from services.gateway.publishing.counts import DROPPED, FAILURES, WAITING
 from services.gateway.publishing.spool import open_spool
 from services.gateway.publishing.starting import start_publisher
 from tests.contracts.test_gateway_privacy import CANARIES, openai_record
+from tests.gateways.conftest import free_port
 from tests.unit.gateway.doubles import exchange
 from tests.unit.gateway.test_canary import assert_hidden
 
@@ -43,6 +45,7 @@ import os, signal, sys, time
 from services.adapters.clock import SystemClock
 from services.gateway.configuration import GatewayConfiguration
 from services.gateway.publishing.starting import start_publisher
+from tests.gateways.conftest import free_port
 from tests.unit.gateway.doubles import exchange
 
 publisher, _ = start_publisher(GatewayConfiguration.from_environment(os.environ), SystemClock(), "/gateway/test")
@@ -198,6 +201,30 @@ def test_a_server_that_ends_leaves_a_process_that_drains_and_ends(tmp_path: Path
     assert (code == 0) == (then == "")
     wait_until(lambda: not runs(pid), 60)
     assert len({event.event_id for event in spooled(tmp_path)}) == 200
+
+
+def test_a_server_that_is_asked_to_end_has_put_everything_away_before_it_does(tmp_path: Path) -> None:
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("STILLWATCH_")},
+        **configuration(tmp_path).as_environment(),
+    }
+    port = free_port()
+    command = [sys.executable, "-m", "uvicorn", "tests.gateways.loaded_app:watched", "--factory", "--port", str(port)]
+    with subprocess.Popen([*command, "--log-level", "warning"], cwd=ROOT, env=environment) as server:
+        url = f"http://127.0.0.1:{port}/v1/chat/completions"
+        body = {"model": "m", "messages": [{"role": "user", "content": "Tell me of the sea."}]}
+
+        def ask() -> bool:
+            try:
+                return httpx.post(url, json=body, headers={"authorization": "Bearer sk-one"}).is_success
+            except httpx.ConnectError:
+                return False
+
+        wait_until(ask)
+        assert all(ask() for _ in range(20))
+        server.terminate()
+        server.wait(60)
+    assert len(spooled(tmp_path)) == 21
 
 
 def test_no_marked_word_and_no_key_is_anywhere_but_in_memory(
