@@ -37,6 +37,7 @@ def intake(
         GatewayConfiguration.from_environment(os.environ),
         base_dir=settings.base_dir,
         kafka_bootstrap_servers=bootstrap.bootstrap_servers(settings),
+        gateway_publisher="thread",  # No response of a model waits for this process.
     )
     publisher, _ = start_publisher(configuration, SystemClock(), "/gateway/intake", start=False)
     token = configuration.intake_token.get_secret_value() if configuration.intake_token is not None else ""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from services.errors import ConfigurationError
 from services.gateway.routes import DEFAULT_ROUTES, parse_routes
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from services.gateway.routes import Api
 
+PUBLISHERS: Final = ("process", "thread")
 _PREFIX: Final = "STILLWATCH_"
 _TRUE: Final = frozenset(("1", "true", "yes", "on"))
 _FALSE: Final = frozenset(("0", "false", "no", "off", ""))
@@ -53,7 +54,7 @@ class GatewayConfiguration:
     key_version: int = _row(1, "Goes with every event where the key is given here; key files know their own.")
     key_source: str = _row(
         "",
-        "module:function that gives the keys (a KMS); called once with the tenant's name. See docs/gateways/keys.md.",
+        "module:function that gives the keys (a KMS); each process calls it with a tenant: see docs/gateways/keys.md.",
     )
     kafka_bootstrap_servers: str = _row("", "host:port list. Unset: nothing is published, and all is counted.")
     kafka_security_protocol: str = _row("PLAINTEXT", "SASL_SSL in clusters.")
@@ -70,6 +71,10 @@ class GatewayConfiguration:
     gateway_organization_header: str = _row("", "Set by your proxy, never by clients: who owns several accounts.")
     gateway_address_header: str = _row("", "X-Forwarded-For where a trusted proxy sets it; unset: the peer's address.")
     gateway_provider: str = _row("", "Name of the provider, for example vllm.")
+    gateway_publisher: Literal["process", "thread"] = _row(
+        "process",
+        "Where events are made: in a process beside the server's, or in a thread of it. See docs/gateways/asgi.md.",
+    )
     gateway_buffer_requests: int = _row(10_000, "Requests waiting for the publisher; more are dropped and counted.")
     gateway_buffer_bytes: int = _row(128 << 20, "Their bytes, text included: memory only.")
     gateway_body_bytes: int = _row(16 << 20, "Kept of each request and each response; more counts as text unavailable.")
@@ -109,6 +114,19 @@ class GatewayConfiguration:
                 values[each.name] = _read(each.name, str(each.type), text)
         return cls(**values)
 
+    def as_environment(self) -> dict[str, str]:
+        """Give what ``from_environment`` makes this configuration of, secrets included: for memory only."""
+        found: dict[str, str] = {}
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if isinstance(value, Secret):
+                value = value.get_secret_value()
+            elif isinstance(value, Path):
+                value = value.absolute()
+            if value is not None:
+                found[_PREFIX + each.name.upper()] = _shown(value)
+        return found
+
     @property
     def spool_dir(self) -> Path:
         """Where the spool is."""
@@ -134,6 +152,8 @@ def _read(name: str, kind: str, text: str) -> Any:  # noqa: PLR0911 - one return
             return Path(text)
         if kind.startswith("tuple"):
             return tuple(filter(None, (part.strip().lower() for part in text.split(","))))
+        if kind.startswith("Literal"):
+            return _one_of(text.strip().lower(), PUBLISHERS)
         if kind == "bool":
             return _truth(text)
         if kind == "int":
@@ -156,6 +176,12 @@ def _truth(text: str) -> bool:
     if word not in _TRUE | _FALSE:
         raise ValueError
     return word in _TRUE
+
+
+def _one_of(text: str, known: tuple[str, ...]) -> str:
+    if text not in known:
+        raise ValueError
+    return text
 
 
 def _shown(default: Any) -> str:

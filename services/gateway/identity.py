@@ -110,6 +110,11 @@ class Identity:
         """Derive the secret that seals the mapping of this key's ids to older ones; None where there is no mapping."""
         return hmac.digest(self._tenant, b"links v1", sha256) if self._linked else None
 
+    @property
+    def rotated(self) -> bool:
+        """Whether there is a mapping between ids of this key, or the one before, and older ones."""
+        return any(each is not None and each.link_secret() is not None for each in (self, self.previous))
+
     def attach(self, links: Links) -> None:
         """Take the mapping: from now on customers that had an id under an older key keep it."""
         self._links = links

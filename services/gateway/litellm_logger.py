@@ -14,29 +14,23 @@ import logging
 import os
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from litellm.integrations.custom_logger import CustomLogger
 
 from services.adapters.clock import SystemClock
 from services.gateway.configuration import GatewayConfiguration
-from services.gateway.formats.registry import VENDORS, events_of
 from services.gateway.middleware.enforcing import Asked
 from services.gateway.middleware.refusing import error_body
+from services.gateway.payload import Payload
 from services.gateway.publishing.counts import ENFORCED, FAILURES
 from services.gateway.publishing.starting import load_enforcer, start_publisher
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from schemas.request_event import RequestEvent
     from services.gateway.identity import Identity
     from services.gateway.middleware.enforcing import Action, Enforcer
-    from services.gateway.parsed import RejectedRecord
-    from services.gateway.publishing.publisher import Publisher
+    from services.gateway.publishing.publisher import Publishing
     from services.gateway.routes import Api
-    from services.gateway.sketching import EventMaker
 
 _REMEMBERED: Final = 1 << 16
 _APIS: Final[dict[str, Api]] = {
@@ -48,19 +42,6 @@ _APIS: Final[dict[str, Api]] = {
 _log = logging.getLogger("stillwatch.gateway")
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Payload:
-    """One StandardLoggingPayload. Holds text: it goes to the publisher's thread and nowhere else."""
-
-    payload: dict[str, Any]
-    size: int
-    format: str = "litellm"
-
-    def events(self, maker: EventMaker) -> Iterator[RequestEvent | RejectedRecord]:
-        """Make the one event."""
-        return events_of(VENDORS["litellm"], self.payload, maker, "litellm")
-
-
 class StillwatchLogger(CustomLogger):  # type: ignore[misc]  # LiteLLM is not in this environment: its class is Any
     """Without arguments everything comes from the environment, at the first request."""
 
@@ -68,7 +49,7 @@ class StillwatchLogger(CustomLogger):  # type: ignore[misc]  # LiteLLM is not in
         super().__init__()
         self._configuration = configuration
         self._starting = threading.Lock()
-        self._publisher: Publisher | None = None
+        self._publisher: Publishing | None = None
         self._identity: Identity | None = None
         self._enforcer: Enforcer | None = None
         self._told: OrderedDict[str, None] = OrderedDict()
@@ -110,7 +91,7 @@ class StillwatchLogger(CustomLogger):  # type: ignore[misc]  # LiteLLM is not in
         return None
 
     @property
-    def publisher(self) -> Publisher:
+    def publisher(self) -> Publishing:
         """The publisher, started where it was not."""
         return self._ready()
 
@@ -119,7 +100,7 @@ class StillwatchLogger(CustomLogger):  # type: ignore[misc]  # LiteLLM is not in
         account = identity.account(str(getattr(key, "api_key", "") or ""))
         return Asked(account, identity.identifier("organization", str(organization)), api)
 
-    def _decide(self, publisher: Publisher, enforcer: Enforcer, asked: Asked) -> Action | None:
+    def _decide(self, publisher: Publishing, enforcer: Enforcer, asked: Asked) -> Action | None:
         try:
             return enforcer.decide(asked)
         except Exception as error:  # noqa: BLE001 - whatever an enforcer raises, the request goes on
@@ -146,7 +127,7 @@ class StillwatchLogger(CustomLogger):  # type: ignore[misc]  # LiteLLM is not in
             self._told.popitem(last=False)
         return False
 
-    def _ready(self) -> Publisher:
+    def _ready(self) -> Publishing:
         with self._starting:
             if self._publisher is None:
                 configuration = self._configuration or GatewayConfiguration.from_environment(os.environ)
@@ -157,7 +138,7 @@ class StillwatchLogger(CustomLogger):  # type: ignore[misc]  # LiteLLM is not in
             return self._publisher
 
     @staticmethod
-    def _failed(publisher: Publisher, where: str, error: Exception) -> None:
+    def _failed(publisher: Publishing, where: str, error: Exception) -> None:
         publisher.counts.add(FAILURES, where)
         _log.error("gateway.failed", extra={"where": where, "error": type(error).__name__})
 

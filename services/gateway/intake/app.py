@@ -25,7 +25,7 @@ from services.gateway.intake.batch import VendorBatch
 
 if TYPE_CHECKING:
     from services.gateway.middleware.asgi import Receive, Scope, Send
-    from services.gateway.publishing.publisher import Publisher
+    from services.gateway.publishing.publisher import Publishing
 
 MAXIMUM_BYTES: Final = 32 << 20
 _PREFIX: Final = "/v1/intake/"
@@ -46,7 +46,7 @@ class Refused(Exception):  # noqa: N818 - an answer to a sender, not a failure
 class IntakeApp:
     """An ASGI application; ``token`` "" serves loopback alone. Starts the publisher with its first request."""
 
-    def __init__(self, publisher: Publisher, token: str = "") -> None:
+    def __init__(self, publisher: Publishing, token: str = "") -> None:
         self._publisher = publisher
         self._token = token
         self._process = os.urandom(8).hex()

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from services.gateway.formats.registry import VENDORS, events_of
 from services.gateway.lines import decode
 from services.gateway.parsed import RejectedRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from schemas.request_event import RequestEvent
     from services.gateway.sketching import EventMaker
@@ -49,3 +51,13 @@ class VendorBatch:
                 yield rejected
                 continue
             yield from events_of(vendor, value, maker, f"{self.place}.{number}")
+
+    def pack(self) -> tuple[str, bytes, list[bytes]]:
+        """Give kind, head and parts for the publisher process."""
+        return "batch", msgspec.msgpack.encode((self.format, self.place)), [self.data]
+
+    @classmethod
+    def unpack(cls, told: bytes, parts: Sequence[bytes]) -> VendorBatch:
+        """Make it again of its head and parts."""
+        format_name, place = msgspec.msgpack.decode(told, type=tuple[str, str])
+        return cls(format_name, parts[0], place)

@@ -4,24 +4,33 @@ from __future__ import annotations
 
 import atexit
 import logging
-from typing import TYPE_CHECKING, Any, Final
+import time
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from schemas.topics import KEY_LINKS
-from services.adapters.kafka.client import client_config, producer_config
+from services.adapters.kafka.client import KafkaSettings, client_config, producer_config
 from services.errors import StillwatchError
 from services.gateway.keys.links import Seal, SealedLinks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from services.adapters.kafka.client import KafkaSettings
     from services.gateway.identity import Identity
 
 _BATCH: Final = 5000
 _SECONDS: Final = 30.0
+_AGAIN_SECONDS: Final = 5.0
 _log = logging.getLogger("stillwatch.gateway")
+
+
+class LinkSettings(KafkaSettings, Protocol):
+    """What of the gateway's configuration says where the mapping is."""
+
+    @property
+    def kafka_bootstrap_servers(self) -> str:
+        """host:port list."""
 
 
 class LinksError(StillwatchError):
@@ -30,16 +39,17 @@ class LinksError(StillwatchError):
     hint = "Bring the broker back, and create the topics with `stillwatch topics apply`: without it ids would change."
 
 
-def attach_links(identity: Identity, settings: KafkaSettings, bootstrap_servers: str) -> None:
+def attach_links(identity: Identity, settings: KafkaSettings, bootstrap_servers: str, *, tell: bool = True) -> None:
     """Give an identity, and the one before it, the mappings that their keys have; raises LinksError.
 
-    Reads the topic to its end. Without a rotated key this does nothing, and asks no broker.
+    Reads the topic to its end. Without a rotated key this does nothing, and asks no broker. Pairs that are new are put
+    on the topic, unless ``tell`` is False: where another process tells them.
     """
     wanted: list[tuple[Identity, SealedLinks]] = []
     for each in (identity, identity.previous):
         secret = None if each is None else each.link_secret()
         if each is not None and secret is not None:
-            send = _sender(settings, bootstrap_servers) if each.previous is not None else None
+            send = _sender(settings, bootstrap_servers) if tell and each.previous is not None else None
             wanted.append((each, SealedLinks(Seal(secret, each.key_version), send)))
     if not wanted:
         return
@@ -47,6 +57,18 @@ def attach_links(identity: Identity, settings: KafkaSettings, bootstrap_servers:
     for each, links in wanted:
         each.attach(links)
         _log.info("links.loaded", extra={"version": each.key_version, "read": read, "pairs": len(links)})
+
+
+def follow_links(identity: Identity, settings: LinkSettings) -> None:
+    """Read the mappings, and try until they are read; ids that were made before are forgotten then."""
+    while True:
+        try:
+            attach_links(identity, settings, settings.kafka_bootstrap_servers, tell=False)
+        except LinksError:
+            _log.warning("links.waits")
+            time.sleep(_AGAIN_SECONDS)
+        else:
+            return
 
 
 def _sender(settings: KafkaSettings, bootstrap_servers: str) -> Callable[[bytes, bytes], None]:

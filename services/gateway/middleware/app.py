@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from services.gateway.identity import Identity
     from services.gateway.middleware.asgi import App, Message, Receive, Scope, Send
     from services.gateway.middleware.enforcing import Enforcer
-    from services.gateway.publishing.publisher import Publisher
+    from services.gateway.publishing.publisher import Publishing
     from services.gateway.routes import Api
 
 _UNHANDLED: Final = 500
@@ -50,7 +50,7 @@ class StillwatchMiddleware:
         app: App,
         configuration: GatewayConfiguration | None = None,
         *,
-        publisher: Publisher | None = None,
+        publisher: Publishing | None = None,
         identity: Identity | None = None,
         enforcer: Enforcer | None = None,
         clock: Clock | None = None,
@@ -64,6 +64,7 @@ class StillwatchMiddleware:
         self._identity = identity
         self._enforcer = enforcer if enforcer is not None else load_enforcer(self._configuration, publisher.counts)
         self._routes = Routes(self._configuration.gateway_routes)
+        self._wanted = _wanted(self._configuration)
         # Tells apart requests without an id of their own, those of other processes too.
         self._process = os.urandom(8).hex()
         self._numbers = count()
@@ -89,12 +90,34 @@ class StillwatchMiddleware:
             self._enforcer.start()
 
     async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Follow the application's life; at its end everything is published before the server hears of it.
+
+        A server may end its process as soon as it is told. An application that knows no lifespan raises here, at its
+        beginning: then the end of the process is ours.
+        """
+        ending = False
+
+        async def receiving() -> Message:
+            nonlocal ending
+            message = await receive()
+            ending = ending or message["type"] == "lifespan.shutdown"
+            return message
+
+        async def sending(message: Message) -> None:
+            if message["type"].startswith("lifespan.shutdown."):
+                await self._stop()
+            await send(message)
+
         try:
-            await self.app(scope, receive, send)
+            await self.app(scope, receiving, sending)
         finally:
-            if self._enforcer is not None:
-                await asyncio.to_thread(self._enforcer.stop)
-            await asyncio.to_thread(self.publisher.stop)
+            if ending:
+                await self._stop()
+
+    async def _stop(self) -> None:
+        if self._enforcer is not None:
+            await asyncio.to_thread(self._enforcer.stop)
+        await asyncio.to_thread(self.publisher.stop)
 
     async def _watch(self, scope: Scope, receive: Receive, send: Send, api: Api) -> None:
         exchange = self._open(scope, api)
@@ -181,7 +204,7 @@ class StillwatchMiddleware:
 
     def _open(self, scope: Scope, api: Api) -> Exchange:
         settings = self._configuration
-        headers = _headers(scope)
+        headers = _headers(scope, self._wanted)
         account = next((headers[name] for name in settings.gateway_account_headers if headers.get(name)), "")
         client = scope.get("client")
         return Exchange(
@@ -224,10 +247,19 @@ def _read_start(exchange: Exchange, message: Mapping[str, Any]) -> None:
             exchange.response_encoding = bytes(value).decode("latin-1").strip().lower()
 
 
-def _headers(scope: Mapping[str, Any]) -> dict[str, str]:
+def _wanted(settings: GatewayConfiguration) -> dict[bytes, str]:
+    """Give the headers that are read; the others of a request are not even decoded."""
+    named = (settings.gateway_organization_header.lower(), settings.gateway_address_header.lower())
+    names = {*settings.gateway_account_headers, *named, "user-agent", "content-encoding"} - {""}
+    return {name.encode("latin-1"): name for name in names}
+
+
+def _headers(scope: Mapping[str, Any], wanted: Mapping[bytes, str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for name, value in scope.get("headers") or ():
-        found.setdefault(bytes(name).decode("latin-1").lower(), bytes(value).decode("latin-1"))
+        known = wanted.get(bytes(name).lower())
+        if known is not None:
+            found.setdefault(known, bytes(value).decode("latin-1"))
     return found
 
 

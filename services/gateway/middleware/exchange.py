@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -14,7 +14,7 @@ from services.gateway.lines import decode
 from services.gateway.parsed import RejectedRecord, as_object
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from schemas.request_event import RequestEvent
     from services.gateway.parsed import ParsedRequest
@@ -34,13 +34,20 @@ _INFLATED: Final = 64 << 20  # A body that unpacks to more is no prompt.
 class Captured:
     """A body's bytes up to ``limit``; what is more counts as text unavailable."""
 
-    __slots__ = ("_chunks", "_limit", "cut", "size")
+    __slots__ = ("_limit", "chunks", "cut", "size")
 
     def __init__(self, limit: int) -> None:
-        self._chunks: list[bytes] = []
+        self.chunks: list[bytes] = []
         self._limit = limit
         self.size = 0
         self.cut = False
+
+    @classmethod
+    def of(cls, chunks: Sequence[bytes], *, cut: bool) -> Captured:
+        """Make a body that was captured elsewhere."""
+        made = cls(0)
+        made.chunks, made.cut, made.size = list(chunks), cut, sum(map(len, chunks))
+        return made
 
     def add(self, chunk: bytes) -> None:
         """Keep a chunk."""
@@ -48,14 +55,14 @@ class Captured:
             return
         if self.size + len(chunk) > self._limit:
             self.cut = True
-            self._chunks.clear()
+            self.chunks.clear()
             return
         self.size += len(chunk)
-        self._chunks.append(chunk)
+        self.chunks.append(chunk)
 
     def read(self, encoding: str) -> bytes:
         """Give the whole body, unpacked; empty where it was cut or packed in a way that is not known here."""
-        data = b"".join(self._chunks)
+        data = b"".join(self.chunks)
         if encoding in {"", "identity"} or not data:
             return data
         if encoding not in {"gzip", "deflate"}:
@@ -79,7 +86,7 @@ _usage = msgspec.json.Decoder(_Usage)
 
 @dataclass(slots=True, repr=False, kw_only=True)
 class Exchange:
-    """Holds text and credentials: it goes to the publisher's thread and nowhere else, and has no repr. Times in ms."""
+    """Holds text and credentials: it goes to the publisher and nowhere else, and has no repr. Times in ms."""
 
     api: Api
     natural_id: tuple[str, ...]
@@ -120,6 +127,21 @@ class Exchange:
             made = RejectedRecord("not_json", "nested beyond reading")
         yield made
 
+    def pack(self) -> tuple[str, bytes, list[bytes]]:
+        """Give kind, head and parts for the publisher process."""
+        plain = {name: getattr(self, name) for name in _PLAIN}
+        head = _Packed(plain, self.request.cut, self.response.cut, len(self.request.chunks))
+        return "exchange", msgspec.msgpack.encode(head), self.request.chunks + self.response.chunks
+
+    @classmethod
+    def unpack(cls, told: bytes, parts: Sequence[bytes]) -> Exchange:
+        """Make it again of its head and parts."""
+        head = _packed.decode(told)
+        plain = {**head.plain, "natural_id": tuple(head.plain["natural_id"])}
+        request = Captured.of(parts[: head.requested], cut=head.request_cut)
+        response = Captured.of(parts[head.requested :], cut=head.response_cut)
+        return cls(**plain, request=request, response=response)
+
     def parse(self) -> ParsedRequest:
         """Read both bodies; raises RejectedRecord: ``not_json``, ``schema`` or ``no_account``."""
         body = self.request.read(self.request_encoding)
@@ -158,3 +180,18 @@ class Exchange:
             return as_object(decode(body))
         except (RejectedRecord, msgspec.DecodeError, UnicodeDecodeError):
             return {}  # An answer that is no JSON: an error page, or one that was cut off.
+
+
+_PLAIN: Final = tuple(each.name for each in fields(Exchange) if each.name not in {"request", "response"})
+
+
+class _Packed(msgspec.Struct, array_like=True):
+    """An exchange without its bodies, which follow as parts: those of the request first."""
+
+    plain: dict[str, Any]
+    request_cut: bool
+    response_cut: bool
+    requested: int
+
+
+_packed = msgspec.msgpack.Decoder(_Packed)

@@ -28,6 +28,9 @@ class Work(Protocol):
     def events(self, maker: EventMaker) -> Iterator[RequestEvent | RejectedRecord]:
         """Make the events; called in the publisher's thread."""
 
+    def pack(self) -> tuple[str, bytes, list[bytes]]:
+        """Give its kind, a head, and its bytes in parts, for a publisher in another process."""
+
 
 class WorkBuffer:
     """First in, first out. ``offer`` may be called from any thread, ``take`` from one."""

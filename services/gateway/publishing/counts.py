@@ -52,6 +52,11 @@ class Counts:
         with self._lock:
             return self._values[name, labels]
 
+    def values(self) -> dict[tuple[str, tuple[str, ...]], int]:
+        """Give everything by name and labels."""
+        with self._lock:
+            return dict(self._values)
+
     def total(self, name: str) -> int:
         """Sum a counter over its labels."""
         with self._lock:

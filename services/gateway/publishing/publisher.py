@@ -10,7 +10,7 @@ import atexit
 import logging
 import threading
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 
@@ -32,12 +32,33 @@ if TYPE_CHECKING:
 
 _IDLE_SECONDS: Final = 0.2
 _STOP_SECONDS: Final = 5.0
+_TURN_SECONDS: Final = 0.02
 _log = logging.getLogger("stillwatch.gateway")
 _encoder = msgspec.json.Encoder()
 
 
+class Publishing(Protocol):
+    """What a gateway gives its finished requests to: a publisher in a thread, or the way to one in a process."""
+
+    @property
+    def counts(self) -> Counts:
+        """What was counted so far."""
+
+    def start(self) -> None:
+        """Begin; a second call does nothing. Call it in the process that serves."""
+
+    def offer(self, work: Work) -> bool:
+        """Take a finished request, or drop and count it at once where there is no room. Never waits."""
+
+    def stop(self, seconds: float = _STOP_SECONDS) -> None:
+        """Publish or spool what waits, and end; waits no longer than twice so many seconds."""
+
+
 class Publisher:
-    """Takes work from any thread. ``make_sender`` is called in the publisher's own thread, once."""
+    """Takes work from any thread. ``make_sender`` is called in the publisher's own thread, once.
+
+    ``turned`` is called in that thread too: after each piece of work with it, after each turn of the sender with None.
+    """
 
     def __init__(
         self,
@@ -46,8 +67,10 @@ class Publisher:
         counts: Counts,
         buffer: WorkBuffer,
         source: str,
+        turned: Callable[[Work | None, Sender | None], None] | None = None,
     ) -> None:
         self.counts = counts
+        self._turned = turned or _nothing
         self._identity = identity
         self._make_sender = make_sender
         self._buffer = buffer
@@ -81,19 +104,26 @@ class Publisher:
         atexit.unregister(self.stop)
 
     def _run(self) -> None:
+        self._turned(None, None)
         maker = EventMaker(self._identity)
         sender = self._sender()
         while not self._stopping.is_set() or len(self._buffer):
             work = self._buffer.take(0.0 if sender is not None and sender.busy else _IDLE_SECONDS)
-            if work is not None:
+            # A turn may take long while the spool drains: what came in the meantime must not wait for one turn each.
+            until = time.monotonic() + _TURN_SECONDS
+            while work is not None:
                 self._handle(work, maker, sender)
+                self._turned(work, sender)
                 # Lets the threads that answer requests run before the next sketch begins.
                 time.sleep(0)
+                work = self._buffer.take(0.0) if time.monotonic() < until else None
             if sender is not None:
                 self._guarded(sender.turn)
             self.counts.put(WAITING, "buffer", value=len(self._buffer))
+            self._turned(None, sender)
         if sender is not None:
             self._guarded(lambda: sender.close(_STOP_SECONDS))
+        self._turned(None, sender)
 
     def _sender(self) -> Sender | None:
         """Make the sender; while the mapping of a rotated key cannot be read, requests wait in the buffer."""
@@ -102,6 +132,7 @@ class Publisher:
                 return self._make_sender()
             except LinksError:
                 _log.warning("links.waits")
+                self._turned(None, None)
                 if self._stopping.wait(_IDLE_SECONDS):
                     return None
 
@@ -134,3 +165,7 @@ class Publisher:
         self.counts.add(FAILURES, where)
         # The class alone: an exception's words may quote a request.
         _log.error("publisher.failed", extra={"where": where, "error": type(error).__name__})
+
+
+def _nothing(_work: Work | None, _sender: Sender | None) -> None:
+    """Tell nobody."""

@@ -105,6 +105,16 @@ class Sender:
         """Whether everything is on Kafka."""
         return not self._outstanding and (self._spool is None or self._spool.empty)
 
+    @property
+    def sequence(self) -> int:
+        """Number the newest record that was given to the client library."""
+        return self._sequence
+
+    @property
+    def confirmed(self) -> int:
+        """Number the newest record that, with all before it, is on Kafka, in the spool, or counted as dropped."""
+        return next(iter(self._outstanding), self._sequence + 1) - 1
+
     def send(self, record: Outgoing) -> None:
         """Take one record; returns at once."""
         if self._away or self.busy:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from services.gateway.configuration import GatewayConfiguration, Secret
 from services.gateway.identity import Identity
+from services.gateway.middleware.exchange import Captured, Exchange
 from services.gateway.publishing.buffer import WorkBuffer
 from services.gateway.publishing.counts import Counts
 from services.gateway.publishing.publisher import Publisher
@@ -148,3 +150,18 @@ async def ask(
 def only(events: Sequence[RequestEvent]) -> RequestEvent:
     assert len(events) == 1
     return events[0]
+
+
+def exchange(number: int = 1, text: str = "Tell me of the sea.", **more: Any) -> Exchange:
+    made = Exchange(
+        api="chat",
+        natural_id=("p", str(number)),
+        account_raw="sk-one",
+        started_ms=1_700_000_000_000,
+        status=200,
+        request=Captured(1 << 20),
+        response=Captured(1 << 20),
+        **more,
+    )
+    made.request.add(json.dumps({"model": "m", "messages": [{"role": "user", "content": text}]}).encode())
+    return made

@@ -12,6 +12,7 @@ from services.cli.main import main
 from services.errors import ConfigurationError
 from services.gateway.configuration import GatewayConfiguration
 from services.gateway.identity import LINKED_FIELDS, Identity, load_identity
+from services.gateway.keys import topic
 from services.gateway.keys.guard import check_key_file
 from services.gateway.keys.links import Seal, SealedLinks
 from services.gateway.keys.ring import KeyRing, RingKey, parse_ring, write_ring
@@ -73,6 +74,30 @@ def test_ids_made_before_the_mapping_came_are_forgotten() -> None:
     assert after.account("sk-one") != before.account("sk-one")
     after.attach(mapping)
     assert after.account("sk-one") == before.account("sk-one")
+
+
+def test_a_server_whose_publisher_is_another_process_reads_the_mapping_and_tells_no_pair(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before, during, after, mapping = identities()
+    plain = Identity(NEW, key_version=2)
+    assert [each.rotated for each in (plain, during, after)] == [False, True, True]
+    assert Identity(b"t" * 32, key_version=3, previous=after).rotated
+    tries: list[bool] = []
+
+    def attach(identity: Identity, _: Any, servers: str, *, tell: bool) -> None:
+        tries.append(tell)
+        assert servers == "broker:9092"
+        if len(tries) == 1:
+            raise topic.LinksError("no broker answers")
+        identity.attach(mapping)
+
+    monkeypatch.setattr(topic, "attach_links", attach)
+    monkeypatch.setattr(topic, "_AGAIN_SECONDS", 0.0)
+    fresh = Identity(NEW, key_version=2, linked=True)
+    topic.follow_links(fresh, GatewayConfiguration(kafka_bootstrap_servers="broker:9092"))
+    assert tries == [False, False]
+    assert fresh.account("sk-one") == before.account("sk-one")
 
 
 def test_the_mapping_is_sealed() -> None:

@@ -352,10 +352,13 @@ def test_an_enforcers_failure_lets_pass_unless_told_otherwise(*, closed: bool, s
     assert middleware.publisher.counts.get(FAILURES, "enforcer") == 1
 
 
-def test_an_enforcer_begins_and_ends_with_the_application() -> None:
+@pytest.mark.parametrize("says", [True, False])
+def test_an_enforcer_begins_and_ends_with_the_application(*, says: bool) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         while (await receive())["type"] != "lifespan.shutdown":
             await send({"type": "lifespan.startup.complete"})
+        if says:
+            await send({"type": "lifespan.shutdown.complete"})
 
     kept, enforcer = Kept(), Enforcing(lambda _: None)
     middleware = StillwatchMiddleware(
@@ -368,7 +371,30 @@ def test_an_enforcer_begins_and_ends_with_the_application() -> None:
 
     async def send(message: dict[str, Any]) -> None:
         assert enforcer.began
+        if message["type"] == "lifespan.shutdown.complete":
+            assert kept.closed  # The server may end its process as soon as it hears this.
 
     asyncio.run(middleware({"type": "lifespan"}, receive, send))
     assert enforcer.ended
     assert kept.closed
+
+
+def test_an_application_that_knows_no_lifespan_is_watched_all_the_same() -> None:
+    answer = answering([json.dumps(ANSWER).encode()])
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            raise ValueError("unknown scope")
+        await answer(scope, receive, send)
+
+    kept = Kept()
+    middleware = StillwatchMiddleware(app, configuration(), publisher=publisher(kept), identity=IDENTITY, clock=Hands())
+
+    async def never(*_: Any) -> Any:
+        raise AssertionError
+
+    with pytest.raises(ValueError, match="unknown scope"):
+        asyncio.run(middleware({"type": "lifespan"}, never, never))
+    asyncio.run(ask(middleware, json.dumps(CHAT).encode()))
+    middleware.publisher.stop()
+    assert len(kept.records) == 1

@@ -245,6 +245,24 @@ def test_the_buffer_is_bounded_by_number_and_by_bytes() -> None:
     waiting.join()
 
 
+def test_what_comes_while_the_spool_drains_does_not_wait_for_one_turn_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.gateway.publishing.publisher._TURN_SECONDS", 3600.0)
+    turns: list[int] = []
+
+    class Draining(Kept):
+        def turn(self) -> None:
+            turns.append(1)
+            self.busy = False
+
+    made = publisher(Draining(busy=True))
+    for _ in range(100):
+        made.offer(Job())
+    made.start()
+    made.stop()
+    assert made.counts.get(REJECTS, "test", "schema") == 100
+    assert len(turns) <= 3
+
+
 def test_a_failure_is_counted_by_its_place_and_the_next_request_is_told(caplog: pytest.LogCaptureFixture) -> None:
     kept = Kept()
     made = publisher(kept)
