@@ -49,7 +49,10 @@ def closed_loop(
     recipes: Annotated[str, typer.Option("--recipes", help="Of a world, comma-separated; all unless told.")] = "",
     honest: Annotated[int, typer.Option("--honest", min=20, help="Of a world: accounts besides the crowds.")] = 600,
     lead_days: Annotated[int, typer.Option("--lead-days", min=0, help="Of a world: before the campaigns.")] = 1,
-    shared_data: Annotated[Path, typer.Option("--shared-data", help="Public prompts, where there are any.")] = SHARED,
+    shared_data: Annotated[
+        Path,
+        typer.Option("--shared-data", envvar="STILLWATCH_SHARED_DATA", help="Public prompts, where there are any."),
+    ] = SHARED,
     cache: Annotated[Path | None, typer.Option("--cache", help="Keep a world's sketched requests here.")] = None,
     chart: Chart = None,
     as_json: Annotated[bool, typer.Option("--json", help="Write the figures as JSON.")] = False,

@@ -69,9 +69,10 @@ def evaluate(
     cache: Annotated[
         Path | None, typer.Option("--cache", help="Keep sketched worlds here. [default: under the base directory]")
     ] = None,
-    shared: Annotated[Path, typer.Option("--shared-data", help="Public data to use where the folder is there.")] = (
-        _SHARED
-    ),
+    shared: Annotated[
+        Path,
+        typer.Option("--shared-data", envvar="STILLWATCH_SHARED_DATA", help="Public data, where the folder is there."),
+    ] = _SHARED,
     head: Annotated[
         Path | None, typer.Option("--head", help="Order alerts by this head too, as `models export` writes it.")
     ] = None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from rich.table import Table
 
@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
     from services.evaluation.prequential import Result, VariantResult
     from services.evaluation.truth import Evaluation
+
+_OWN_TEXTS: Final = "grammar"  # As the simulator's corpus names what it writes by itself.
 
 
 def tell_evaluation(judged: Evaluation, console: Console) -> None:
@@ -48,6 +50,9 @@ def tell_result(result: Result, console: Console) -> None:
         f"{result.lead_days} lead; references {result.references}; "
         f"{result.requests_per_cpu_second:,.0f} requests a CPU second"
     )
+    # Worlds of other texts are other worlds: figures of the two must not be compared by accident.
+    public = [source for source in result.sources if source != _OWN_TEXTS]
+    console.print(f"texts and traces: {len(public)} public files" if public else "texts: the project's own alone")
     names = result.variants[0].summary.__struct_fields__ if result.variants else ()
     table = Table("figure", *(variant.name for variant in result.variants))
     for name in names:
