@@ -58,7 +58,7 @@ class PoolLane(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     stub_idle_ms: int = 86_400_000  # A pool below the minimum is forgotten after a day of silence.
     maximum_stubs: int = 4_000_000  # Pairs for each partition, about 80 MB; the oldest hops are forgotten first.
     maximum_members: int = 1_000_000  # Rows for each partition, about 700 MB; the least recent pools go first.
-    threshold: float = 2.6  # Held-out honest worlds: one pool in twelve days; another honest mix: two a day.
+    threshold: float = 2.3  # In the same unit; what it costs and brings: docs/decisions/0027.
     young_ms: int = 1_209_600_000  # 14 days.
     cohort_ms: int = 21_600_000  # First seen in the same 6 hours.
     member_share: float = 0.30  # Of the customer's own traffic.
@@ -140,7 +140,7 @@ class DecisionPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 class DetectionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything that can change what is detected."""
 
-    version: str = "2026.11.2"
+    version: str = "2026.11.3"
     clocking: Clocking = Clocking()
     accounts: AccountLane = AccountLane()
     forest: Forest = Forest()

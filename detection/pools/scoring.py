@@ -1,9 +1,9 @@
 """From pool features to findings: the right reference, the directional tail, the members.
 
 References are stratified by the family's group and by the number of customers. Where a stratum was seen with too few
-honest pools, the next wider one speaks: group and band, group, band, all. A pool is scored as a whole and, where it
-holds one, by its densest part (``detection.pools.densest``), which has strata of its own and speaks first: it says who
-acts alike.
+honest pools, the next wider one speaks: group and band, group, band, all. Where strangers share the attribute by
+design, only those who act alike are accused together: a pool's densest part (``detection.pools.densest``), which has
+strata of its own, or the whole where it is of one kind.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from detection.outcomes import Evidence, Finding, Member
 from detection.pools.densest import densest
 from detection.pools.layout import SUM_PLACE
 from detection.pools.members import choose
-from detection.ranking.exploring import LEAD_STRENGTH, as_draw, drawn
+from detection.ranking.exploring import as_draw, drawn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -124,8 +124,7 @@ class PoolScorer:
         """Score pools in the order given; ``pools`` are their ``POOL`` rows."""
         vectors: list[PoolVector] = []
         speaker: dict[int, tuple[_Scored, int]] = {}
-        parts, owners, inside = _parts(batch)
-        divided = set(owners.tolist())
+        parts, owners, speaks = _parts(batch)
         wholes = self._scored(batch, np.arange(len(pools)), "")
         for scored in (
             wholes,
@@ -133,19 +132,19 @@ class PoolScorer:
         ):
             if self._recording:
                 vectors += _vectors(scored, pools["pool"], hop, PART if scored.batch is parts else "")
-            alike = np.maximum(scored.addends[:, _EXCHANGEABLE], 0.0).sum(axis=1)
+            # Features that say "these are different people" count as well: the others may not speak over them.
+            alike = scored.addends[:, _EXCHANGEABLE].sum(axis=1)
             shared = np.isin(scored.batch.families, _BY_DESIGN)
             least = np.where(shared, _EXCHANGEABLE_SHARE_BY_DESIGN, _EXCHANGEABLE_SHARE)
             telling = (np.round(scored.scores, 4) >= self._config.pools.threshold) & (alike >= least * scored.scores)
+            if scored is wholes:
+                telling &= speaks
             for row in np.flatnonzero(telling).tolist():
-                place = int(scored.place[row])
-                # The part comes last and speaks before the whole: it says who it is that acts alike.
-                speaker[place] = scored, row
+                speaker[int(scored.place[row])] = scored, row
         findings: list[Finding] = []
         for place in sorted(speaker) if self._config.pools.enabled else ():
             scored, row = speaker[place]
-            part = inside if place in divided and scored.batch is batch else None
-            findings += self._finding(scored, row, pools[place], hop, part)
+            findings += self._finding(scored, row, pools[place], hop)
         if self._config.pools.enabled and not self._recording:
             findings += self._draws(wholes, set(speaker), pools, hop)
         return findings, vectors
@@ -155,7 +154,7 @@ class PoolScorer:
         share = self._config.exploration.share
         for place in np.flatnonzero(drawn(pools["pool"], share) & np.isfinite(scored.scores)).tolist():
             if place not in found:
-                for finding in self._finding(scored, place, pools[place], hop, None):
+                for finding in self._finding(scored, place, pools[place], hop):
                     yield as_draw(finding, share)
 
     def _scored(self, batch: PoolBatch, place: Int64Array, ending: str) -> _Scored:
@@ -175,10 +174,8 @@ class PoolScorer:
     def _tail_of(self, group: str, band: str) -> str:
         return speaking(self._tails, group, band)
 
-    def _finding(
-        self, scored: _Scored, row: int, pool: np.void, hop: int, inside: NDArray[np.bool_] | None
-    ) -> Iterator[Finding]:
-        """Make the finding; of a pool of several kinds, only those ``inside`` its densest part are named as such."""
+    def _finding(self, scored: _Scored, row: int, pool: np.void, hop: int) -> Iterator[Finding]:
+        """Make the finding of a pool or a part, where its core is enough of it."""
         batch, threshold = scored.batch, self._config.pools.threshold
         ends = np.append(batch.starts[1:], len(batch.members))
         members = batch.members[batch.starts[row] : ends[row]]
@@ -188,10 +185,6 @@ class PoolScorer:
         core = choose(members, self._config.pools, 0.5 + confidence / 2.0, shared_by_design=by_design)
         if not core.whole:
             return
-        strengths = core.strength
-        if inside is not None:
-            # Workers among strangers make the pool odd, and its middle is the strangers': these are leads, not claims.
-            strengths = np.where(inside[batch.starts[row] : ends[row]], strengths, np.minimum(strengths, LEAD_STRENGTH))
         named = members[core.named]
         subject = to_hex(pool["pool"])
         score = round(float(scored.scores[row]), 4)
@@ -211,7 +204,7 @@ class PoolScorer:
             young_share=round(float(pool["young_requests"] / pool["requests"]), 4),
             network_share=_top_share(named["network"]),
             evidence=self._evidence(self._tails[scored.tails[row]], scored.features[row], scored.addends[row]),
-            members=list(_members(named, strengths[core.named], batch.time_ms)),
+            members=list(_members(named, core.strength[core.named], batch.time_ms)),
             config_version=self._config.version,
             provisional=self._provisional,
         )
@@ -249,15 +242,16 @@ def _vectors(scored: _Scored, keys: UInt64Array, hop: int, ending: str) -> Itera
 
 
 def _parts(batch: PoolBatch) -> tuple[PoolBatch, Int64Array, NDArray[np.bool_]]:
-    """Give the densest parts as a batch of their own, the place of the pool that each belongs to, and who is in one."""
+    """Give the densest parts as a batch of their own, the pool of each, and which pools may speak as a whole."""
     ends = np.append(batch.starts[1:], len(batch.members))
     chosen, owners, starts, customers, count = [], [], [], [], 0
+    speaks = np.ones(len(batch.starts), np.bool_)
     for place, (family, start, end) in enumerate(
         zip(batch.families.tolist(), batch.starts.tolist(), ends.tolist(), strict=True)
     ):
         if not FAMILIES[Family(family)].shared_by_design:
             continue
-        inside = densest(batch.members[start:end])
+        inside, speaks[place] = densest(batch.members[start:end])
         if len(inside):
             chosen.append(start + inside)
             owners.append(place)
@@ -267,8 +261,6 @@ def _parts(batch: PoolBatch) -> tuple[PoolBatch, Int64Array, NDArray[np.bool_]]:
             count += len(inside)
     places = np.array(owners, np.int64)
     every = np.concatenate(chosen) if chosen else np.zeros(0, np.int64)
-    within = np.zeros(len(batch.members), np.bool_)
-    within[every] = True
     members = batch.members[every]
     parts = PoolBatch(
         members=members,
@@ -278,7 +270,7 @@ def _parts(batch: PoolBatch) -> tuple[PoolBatch, Int64Array, NDArray[np.bool_]]:
         time_ms=batch.time_ms,
         observed_since_ms=batch.observed_since_ms,
     )
-    return parts, places, within
+    return parts, places, speaks
 
 
 def _top_share(values: UInt64Array) -> float:

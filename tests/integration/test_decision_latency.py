@@ -20,8 +20,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
 
 from schemas.alert import encode_alert
 from schemas.topics import TOPICS
@@ -30,6 +28,7 @@ from services.gateway.configuration import GatewayConfiguration, Secret
 from services.gateway.middleware import StillwatchMiddleware
 from services.gateway.publishing.counts import DECISIONS
 from tests.integration.database.samples import make_alert
+from tests.topics import make_topics
 from tests.unit.gateway.doubles import ask
 
 if TYPE_CHECKING:
@@ -49,11 +48,7 @@ POLICY = {"decisions": {"dry_run": False, "automatic": "block", "jitter_ms": 0, 
 @pytest.fixture
 def stack(kafka: EmbeddedKafka, database_url: str, tmp_path: Path) -> Iterator[dict[str, str]]:
     """Topics, and the issuer and the relay on them; gives the environment."""
-    admin = AdminClient({"bootstrap.servers": kafka.bootstrap_servers})
-    standing = set(admin.list_topics(timeout=30).topics)
-    wanted = [NewTopic(topic.name, 1, 1, config=topic.config()) for topic in TOPICS if topic.name not in standing]
-    for made in admin.create_topics(wanted).values() if wanted else ():
-        made.result(30)
+    make_topics(kafka.bootstrap_servers, {topic.name: topic.config() for topic in TOPICS})
     config = tmp_path / "detection.json"
     config.write_text(json.dumps(POLICY), encoding="utf-8")
     environment = os.environ | {

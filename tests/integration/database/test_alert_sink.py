@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
-from confluent_kafka import Consumer, KafkaError, Producer
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
+from confluent_kafka import Consumer, Producer
 from sqlalchemy import event, text
 
 from schemas.alert import encode_alert
@@ -23,6 +21,7 @@ from services.adapters.retry import Backoff
 from services.alert_sink.sink import AlertSink, Options, TooManyInvalidError
 from services.telemetry.metrics import Metrics
 from tests.integration.database.samples import make_alert
+from tests.topics import make_topics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -49,11 +48,7 @@ class Bench:
         self.url = url
         self.topic = f"alerts-{uuid.uuid4().hex[:8]}"
         self.metrics = Metrics()
-        admin = AdminClient({"bootstrap.servers": bootstrap_servers})
-        for name in (self.topic, DEAD_LETTERS.name):
-            failure = admin.create_topics([NewTopic(name, 1, 1)])[name].exception(20)
-            # Another test may have made the dead letters.
-            assert failure is None or failure.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS
+        make_topics(bootstrap_servers, (self.topic, DEAD_LETTERS.name))
 
     def publish(self, records: list[tuple[bytes | None, bytes | None]]) -> None:
         producer = Producer({"bootstrap.servers": self.servers})

@@ -13,8 +13,6 @@ import msgspec
 import pytest
 import typer
 from confluent_kafka import Consumer, Producer
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 from typer.testing import CliRunner
@@ -36,6 +34,7 @@ from tests.integration.database.consoles import console_app
 from tests.integration.database.people import client_of, session_of
 from tests.integration.database.samples import NOW, make_alert, store
 from tests.integration.database.serving import FixedClock, serving
+from tests.topics import make_topic
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -222,9 +221,7 @@ def test_the_commands_say_and_do_the_same(
 
 
 def test_the_shelf_keeps_the_newest_shadow_and_nothing_else(engine: Engine, bootstrap_servers: str) -> None:
-    admin = AdminClient({"bootstrap.servers": bootstrap_servers})
-    for made in admin.create_topics([NewTopic(MODELS.name, 1, 1)]).values():
-        made.result(20)
+    make_topic(bootstrap_servers, MODELS.name)
     producer = Producer({"bootstrap.servers": bootstrap_servers})
     told = [version(7), version(8), msgspec.structs.replace(version(3), stage="live")]
     broken = msgspec.structs.replace(version(9), parameters={})

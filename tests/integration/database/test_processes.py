@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING
 import httpx
 import msgspec
 import pytest
-from confluent_kafka import Consumer, KafkaError, Producer
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
+from confluent_kafka import Consumer, Producer
 
 from schemas.alert import encode_alert
 from schemas.label import Label
 from schemas.topics import ALERTS, DEAD_LETTERS, ENTITLEMENTS, LABELS
 from tests.integration.database.samples import account_id, make_alert
+from tests.topics import make_topics
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,11 +81,7 @@ class Product:
 
 @pytest.fixture
 def product(bootstrap_servers: str, database_url: str, tmp_path: Path) -> Iterator[Product]:
-    admin = AdminClient({"bootstrap.servers": bootstrap_servers})
-    names = [topic.name for topic in (ALERTS, LABELS, ENTITLEMENTS, DEAD_LETTERS)]
-    for future in admin.create_topics([NewTopic(name, 1, 1) for name in names]).values():
-        failure = future.exception(20)
-        assert failure is None or failure.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS
+    make_topics(bootstrap_servers, [topic.name for topic in (ALERTS, LABELS, ENTITLEMENTS, DEAD_LETTERS)])
     made = Product(bootstrap_servers, database_url, tmp_path)
     yield made
     for process in made.running.values():

@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
-from confluent_kafka import Consumer, KafkaError, Producer
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
+from confluent_kafka import Consumer, Producer
 from sqlalchemy import select, text
 
 from schemas.label import Label
@@ -26,6 +24,7 @@ from services.adapters.postgres.tables import AlertRow, AuditRow, LabelRow, Outb
 from services.alert_sink.relay import Relay, RelayOptions, WakeUp
 from services.telemetry.metrics import Metrics
 from tests.integration.database.samples import NOW, make_alert, store
+from tests.topics import make_topic
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -66,10 +65,7 @@ def labels_of(servers: str, alert_id: str, wanted: int) -> list[tuple[Label, dic
 
 @pytest.fixture
 def labels_topic(bootstrap_servers: str) -> str:
-    admin = AdminClient({"bootstrap.servers": bootstrap_servers})
-    failure = admin.create_topics([NewTopic(LABELS.name, 1, 1)])[LABELS.name].exception(20)
-    # Another test may have made it.
-    assert failure is None or failure.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS
+    make_topic(bootstrap_servers, LABELS.name)
     return LABELS.name
 
 

@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from confluent_kafka import Consumer, Producer
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
 from sqlalchemy.orm import Session
 
 from schemas.alert import encode_alert
@@ -24,6 +22,7 @@ from services.subscribers.signing import secret_of, verify
 from services.subscribers.worker import Options, Subscribers
 from services.telemetry.metrics import Metrics
 from tests.integration.database.samples import NOW, make_alert
+from tests.topics import make_topics
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -178,11 +177,7 @@ def test_who_says_gone_or_is_private_gets_nothing_more(
 def test_alerts_go_to_who_wants_them_and_to_the_ocsf_topic(
     engine: Engine, receiver: Receiver, bootstrap_servers: str
 ) -> None:
-    admin = AdminClient({"bootstrap.servers": bootstrap_servers})
-    standing = set(admin.list_topics(timeout=20).topics)
-    missing = [topic for topic in (ALERTS, ALERTS_OCSF) if topic.name not in standing]
-    for made in admin.create_topics([NewTopic(topic.name, 1, 1) for topic in missing]).values() if missing else ():
-        made.result(20)
+    make_topics(bootstrap_servers, (ALERTS.name, ALERTS_OCSF.name))
     clock = Hands()
     work = subscribers(engine, clock, bootstrap_servers)
     subscribe(engine, receiver.url, template="slack", minimum_severity="high")

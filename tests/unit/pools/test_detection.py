@@ -50,6 +50,18 @@ def test_honest_pools_are_left_alone(traffic: Any, feed: Callable[..., Any], hon
     assert vectors == []
 
 
+@pytest.mark.parametrize(("family", "heard"), [(Family.CONFIGURATION, False), (Family.PREFIX_8, True)])
+def test_a_crowd_of_many_kinds_is_not_accused_by_what_strangers_share(
+    traffic: Any, feed: Callable[..., Any], honest_references: References, family: Family, heard: bool
+) -> None:
+    # Odd as a whole, but prompts of thirty lengths: no two customers are alike.
+    requests = traffic.campaign(np.random.default_rng(8), 999, 30, family=family)
+    kinds = {customer: place for place, customer in enumerate(sorted({r.customer for r in requests}))}
+    varied = [traffic.Request(**{**vars(r), "input_tokens": 2 + 3 ** (kinds[r.customer] % 12)}) for r in requests]
+    findings, _ = feed(PoolsStep(CONFIG, honest_references, 0, 1), traffic.contributions(varied))
+    assert bool(findings) == heard
+
+
 def test_passers_by_and_customers_with_other_traffic_are_not_named(traffic: Any) -> None:
     rng = np.random.default_rng(3)
     workers = traffic.campaign(rng, 1, 20)
