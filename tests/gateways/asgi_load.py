@@ -3,7 +3,7 @@
 Run by `make test-gateways`; needs wrk. STILLWATCH_OUTAGE_SECONDS says how long the broker is gone (default 10; 60 in
 `make load-gateways`). Latencies are told, not judged: a test that judges a clock fails on a busy machine. Each round
 with the middleware stands beside one without it. The servers have a core of their own; wrk, broker and publisher
-processes have another one, where wrk goes first: a deployment has clients and brokers elsewhere.
+process have another one, where wrk goes first: a deployment has clients and brokers elsewhere, and more cores.
 """
 
 from __future__ import annotations
@@ -77,13 +77,16 @@ class Server:
         wait_until(lambda: answers_post(self.url), 120, f"{name} answers")
 
     def have_a_core(self, children: int) -> None:
-        """Move the server, and not its publisher process, to the first core."""
+        """Move the server to the first core; its publisher process stays on the other one, behind all else there."""
         tasks = Path(f"/proc/{self._process.pid}/task")
-        wait_until(
-            lambda: len(b"".join(file.read_bytes() for file in tasks.glob("*/children")).split()) == children,
-            60,
-            "it has begun",
-        )
+
+        def born() -> list[str]:
+            return " ".join(file.read_text(encoding="ascii") for file in tasks.glob("*/children")).split()
+
+        wait_until(lambda: len(born()) == children, 60, "it has begun")
+        for child in born():
+            for task in Path(f"/proc/{child}/task").iterdir():
+                os.sched_setscheduler(int(task.name), os.SCHED_IDLE, os.sched_param(0))
         for task in tasks.iterdir():
             os.sched_setaffinity(int(task.name), {min(CORES)})
 
@@ -141,7 +144,7 @@ def behind(act: Callable[[], object]) -> Future[object]:
     """Act in a thread that stands behind all others, and so does every process that it starts."""
 
     def acting() -> object:
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
+        os.sched_setscheduler(threading.get_native_id(), os.SCHED_IDLE, os.sched_param(0))
         return act()
 
     pool = ThreadPoolExecutor(1)

@@ -1,6 +1,7 @@
 """The way to the publisher process: a bounded ledger, a thread that carries, and a process that is started again.
 
-On the event loop ``offer`` takes a lock and wakes the thread at most once in ten milliseconds. The thread holds the
+On the event loop ``offer`` takes a lock, and wakes the thread where it sleeps for want of work; else the thread looks
+by itself every ten milliseconds. It holds the
 interpreter's lock for some tens of microseconds a request: bodies go to the socket as they were captured, and reading,
 keying and sketching them is the other process's.
 
@@ -172,10 +173,18 @@ class Courier:
         if self._stopping.is_set() and not self._ledger.unsent and child.idle and not self._finishing:
             self._finishing = True
             child.finish()
+        if len(self._ledger) and child.idle and not self._stopping.is_set():
+            # While there is work, by the clock: to be rung would mean to wake just when the next requests come.
+            time.sleep(_COLLECT_SECONDS)
+            self._heed(child, 0.0)
+            return
         self._asleep = True
         if self._ledger.unsent and not (child.full or self._finishing) and self._may_send():
             return  # It came just now.
-        ready = self._wait(_IDLE_SECONDS, child)
+        self._heed(child, _IDLE_SECONDS)
+
+    def _heed(self, child: PublisherProcess, seconds: float) -> None:
+        ready = self._wait(seconds, child)
         if ready & ~select.POLLOUT:
             self._hear(child)
         self.counts.put(WAITING, "buffer", value=len(self._ledger))
