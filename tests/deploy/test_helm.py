@@ -75,7 +75,7 @@ def rendered(shape: str) -> str:
 
 @cache
 def parsed(shape: str) -> tuple[dict[str, Any], ...]:
-    return tuple(one for one in yaml.load_all(rendered(shape), yaml.CSafeLoader) if one)  # noqa: S506 - it is a safe one
+    return tuple(one for one in yaml.load_all(rendered(shape), yaml.CSafeLoader) if one)
 
 
 def resources(shape: str, *kinds: str) -> list[dict[str, Any]]:
