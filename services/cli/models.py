@@ -131,7 +131,7 @@ def _act(act: Callable[..., models.ModelRow], model: str, actor: str, version: i
 def export_model(
     out: Annotated[
         Path,
-        typer.Argument(help="Write the record here, for `--head` and `--bars` of `backtest`, `--head` of `evaluate`."),
+        typer.Argument(help="Write the record here, for `--head` and `--bars` of `backtest` and `evaluate`."),
     ],
     *,
     model: Model = "supervised",
