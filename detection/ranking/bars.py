@@ -38,7 +38,7 @@ class BarsRecord(Protocol):
     @property
     def version(self) -> int: ...  # noqa: D102 - Counts proposals.
     @property
-    def parameters(self) -> Mapping[str, float]: ...  # noqa: D102 - ``bar.<lane>``, and why it is where it is.
+    def parameters(self) -> Mapping[str, float]: ...  # noqa: D102 - Names to numbers: ``bar.<lane>``, and why it is there.
 
 
 class Bars:

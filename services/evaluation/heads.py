@@ -37,7 +37,8 @@ def _read(path: Path | None, model: str, reader: Callable[[ModelVersion], object
         return None
     try:
         version = msgspec.json.decode(path.read_bytes(), type=ModelVersion)
-        reader(version)
+        if version.model == model:
+            reader(version)
     except (OSError, msgspec.DecodeError, ValueError) as error:
         raise HeadFileError(f"{path.name} cannot be read: {error}") from error
     if version.model != model:
