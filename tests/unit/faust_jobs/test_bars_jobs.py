@@ -56,7 +56,11 @@ class Product:
         self.clock = ManualClock()
         self.metrics = Metrics()
         self.job = IncidentsJob(
-            memory_ports(self.broker, MemoryLine(), self.metrics, 1), self.clock, self.step, CONFIG.clocking.hop_ms
+            memory_ports(self.broker, MemoryLine(), self.metrics, 1),
+            self.clock,
+            self.step,
+            CONFIG.clocking.hop_ms,
+            budget=20,
         )
         self._budget = budget_of(CONFIG, analysts, each)
         self.proposer = self.new_proposer()
