@@ -23,9 +23,7 @@ if TYPE_CHECKING:
 # Probes have none: each finding of theirs is one fact, and all have the same score.
 LANES: Final = ("pool", "account", "link")
 LEAST_BAR: Final = 1.0
-MOST_BAR: Final = (
-    1.5  # There a score is 0.875 certain: of honest subjects 1 in 64 of those at the threshold get so far.
-)
+MOST_BAR: Final = 1.25  # Doubt is halved there. Higher ones would hold campaigns: docs/decisions/0029 has figures.
 HELD_SHARE: Final = 0.1  # Of what is held, by a hash: shown as draws, so that verdicts can also take a bar down again.
 _NEVER_HELD: Final = severity_place("high")
 

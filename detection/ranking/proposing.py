@@ -32,7 +32,7 @@ LEAST_HOURS: Final = 24  # A shorter past is counted as a day: the first busy ho
 LEAST_REFUSED: Final = 20  # Verdicts "benign" or "false positive" in a band, before the bar may rise over it.
 WANTED: Final = 0.2  # Share of alerts that people should confirm; the bands are judged by it.
 STEPS: Final = 20  # Of a bar, from one multiple of the threshold to the next: finer ones would move every hour.
-EDGES: Final = (LEAST_BAR, 1.1, 1.2, 1.3, 1.4, MOST_BAR)  # Of the bands.
+EDGES: Final = (LEAST_BAR, 1.05, 1.1, 1.15, 1.2, MOST_BAR)  # Of the bands.
 
 
 class Standing(NamedTuple):

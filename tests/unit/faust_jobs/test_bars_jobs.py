@@ -158,17 +158,17 @@ def test_nothing_new_publishes_nothing_and_a_restart_goes_on_behind_the_last_ver
     product.find([1.02, 1.3])
     product.look()
     assert product.proposed() == []  # Nothing asks for another bar.
-    verdicts = judged(1.05, LEAST_REFUSED)
+    verdicts = judged(1.02, LEAST_REFUSED)
     product.look(verdicts)
     product.look(verdicts)
     assert [each.version for each in product.proposed()] == [1]
-    assert product.proposed()[0].parameters["bar.account"] == 1.1
+    assert product.proposed()[0].parameters["bar.account"] == 1.05
     assert product.proposed()[0].parameters["bar.pool"] == 1.0
     product.proposer = product.new_proposer()
     product.look(verdicts)
     assert [each.version for each in product.proposed()] == [1]
     # What people confirm takes it down again, as a version of its own.
-    product.look([*verdicts, *judged(1.05, 20, "true_positive")])
+    product.look([*verdicts, *judged(1.02, 20, "true_positive")])
     assert [each.version for each in product.proposed()] == [1, 2]
     assert product.proposed()[1].parameters["bar.account"] == 1.0
     assert product.proposed()[1].positives == 20
@@ -178,10 +178,10 @@ def test_looks_are_a_minute_apart() -> None:
     product = Product()
     product.find([1.02])
     product.look()
-    asyncio.run(product.proposer.look(judged(1.05, 40)))
+    asyncio.run(product.proposer.look(judged(1.02, 40)))
     assert product.proposed() == []
     product.clock.seconds += LOOK_SECONDS
-    asyncio.run(product.proposer.look(judged(1.05, 40)))
+    asyncio.run(product.proposer.look(judged(1.02, 40)))
     assert len(product.proposed()) == 1
 
 
@@ -218,13 +218,13 @@ def test_a_drift_is_told_once_for_a_week_and_moves_nothing() -> None:
 
 def test_a_state_that_cannot_be_read_proposes_nothing_and_stops_nobody() -> None:
     product = Product()
-    product.look(judged(1.05, 40))
+    product.look(judged(1.02, 40))
     assert product.proposed() == []  # There is no state yet.
     product.broker.append(INCIDENTS_STATE.name, b"a.0", msgspec.msgpack.encode(["incidents_state.v9", 1, 0, 1, b""]))
-    product.look(judged(1.05, 40))
+    product.look(judged(1.02, 40))
     assert product.proposed() == []
     product.broker.topics[INCIDENTS_STATE.name].clear()
     for part in states.split(1, IncidentsStep(CONFIG, 3, 3).state(), "a"):
         product.broker.append(INCIDENTS_STATE.name, part.key, part.value)
-    product.look(judged(1.05, 40))
+    product.look(judged(1.02, 40))
     assert product.proposed() == []
