@@ -46,7 +46,7 @@ def watched(product: Product, watching: Watching | None, request: pytest.Fixture
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/livez", timeout=10) as answer:
                 assert answer.status == 200
         time.sleep(6)
-    wait_until(lambda: time.time() - watching.began > WATCHED_SECONDS, 120, "Prometheus has watched")  # noqa: TID251
+    wait_until(lambda: time.time() - watching.began > WATCHED_SECONDS, 120, "Prometheus has watched")  # noqa: TID251 - Prometheus has the wall clock
     return watching
 
 
