@@ -28,6 +28,8 @@ class AccountLane(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     shadow: bool = False  # Scored and counted, but raises nothing.
     alerts_per_hour: int = 10  # Budget; see IncidentPolicy.
     threshold: float = 1.8  # In (q95 - median) above the median; of held-out honest accounts 1 in 1,200 a week.
+    # Chance that an account which pursues a purpose no more than the most honest one ever raises an alarm by it.
+    purpose_alarms: float = 1e-4
     alert_floor: int = 40
     idle_ms: int = 7_776_000_000  # 90 days: an account that comes back after that begins anew.
     maximum_accounts: int = 1_000_000  # For each partition, 0.5 to 1 GB; the least recent go first.
@@ -140,7 +142,7 @@ class DecisionPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 class DetectionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything that can change what is detected."""
 
-    version: str = "2026.11.3"
+    version: str = "2026.11.4"
     clocking: Clocking = Clocking()
     accounts: AccountLane = AccountLane()
     forest: Forest = Forest()
