@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from services import bootstrap
+from services.cli.shared_data import SHARED, SharedData
 from services.closed_loop.report import ClosedLoop, picture, tell
 from services.closed_loop.runs import Comparison, scenario_stage, world_stages
 from services.errors import ConfigurationError
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from services.closed_loop.runs import Stage
 
 Chart = Annotated[Path | None, typer.Option("--picture", help="Write the shares of the corpus as SVG.")]
-SHARED: Final = Path("../shared/data")
 WORLD: Final = "world"
 _KEY = b"the loop's identifiers leave this process nowhere"
 _START_MS = 1_767_225_600_000  # 2026-01-01, so that a seed gives the same figures on any day.
@@ -49,10 +49,7 @@ def closed_loop(
     recipes: Annotated[str, typer.Option("--recipes", help="Of a world, comma-separated; all unless told.")] = "",
     honest: Annotated[int, typer.Option("--honest", min=20, help="Of a world: accounts besides the crowds.")] = 600,
     lead_days: Annotated[int, typer.Option("--lead-days", min=0, help="Of a world: before the campaigns.")] = 1,
-    shared_data: Annotated[
-        Path,
-        typer.Option("--shared-data", envvar="STILLWATCH_SHARED_DATA", help="Public prompts, where there are any."),
-    ] = SHARED,
+    shared_data: SharedData = SHARED,
     cache: Annotated[Path | None, typer.Option("--cache", help="Keep a world's sketched requests here.")] = None,
     chart: Chart = None,
     as_json: Annotated[bool, typer.Option("--json", help="Write the figures as JSON.")] = False,

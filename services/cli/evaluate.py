@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
+from pathlib import Path  # noqa: TC003 - Typer reads the annotations
 from typing import Annotated, Literal
 
 import msgspec
@@ -14,6 +14,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from schemas.alert import decode_alert
 from services import bootstrap
+from services.cli.shared_data import SHARED, SharedData
 from services.errors import ConfigurationError
 from services.evaluation.heads import read_head
 from services.evaluation.pictures import crowds_picture, recipes_picture
@@ -25,7 +26,6 @@ from services.evaluation.truth import evaluate as compare
 from services.evaluation.truth import read_truth
 from services.simulator.world.crowds import CROWDS
 
-_SHARED = Path("../shared/data")
 _WORLDS = "worlds"
 
 
@@ -69,10 +69,7 @@ def evaluate(
     cache: Annotated[
         Path | None, typer.Option("--cache", help="Keep sketched worlds here. [default: under the base directory]")
     ] = None,
-    shared: Annotated[
-        Path,
-        typer.Option("--shared-data", envvar="STILLWATCH_SHARED_DATA", help="Public data, where the folder is there."),
-    ] = _SHARED,
+    shared: SharedData = SHARED,
     head: Annotated[
         Path | None, typer.Option("--head", help="Order alerts by this head too, as `models export` writes it.")
     ] = None,

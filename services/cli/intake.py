@@ -30,16 +30,16 @@ def intake(
     import uvicorn  # noqa: PLC0415 - 0.2 s that only this command costs
 
     from services.gateway.intake.app import IntakeApp  # noqa: PLC0415 - as above
-    from services.gateway.publishing.starting import start_publisher  # noqa: PLC0415 - as above
+    from services.gateway.publishing.starting import make_publisher  # noqa: PLC0415 - as above
 
     settings = bootstrap.load_settings()
     configuration = replace(
         GatewayConfiguration.from_environment(os.environ),
         base_dir=settings.base_dir,
         kafka_bootstrap_servers=bootstrap.bootstrap_servers(settings),
-        gateway_publisher="thread",  # No response of a model waits for this process.
     )
-    publisher, _ = start_publisher(configuration, SystemClock(), "/gateway/intake", start=False)
+    # In a thread, whatever the setting says: no response of a model waits for this process.
+    publisher, _ = make_publisher(configuration, SystemClock(), "/gateway/intake")
     token = configuration.intake_token.get_secret_value() if configuration.intake_token is not None else ""
     # Access lines would name senders; the counts at /metrics tell what came.
     uvicorn.run(IntakeApp(publisher, token), host=host, port=port, access_log=False, log_level="warning")

@@ -21,6 +21,7 @@ from schemas.topics import ACCOUNT_ATTRIBUTES, REQUESTS
 from services import bootstrap
 from services.adapters.clock import SystemClock
 from services.adapters.kafka.producer import KafkaProducer
+from services.cli.shared_data import SHARED
 from services.errors import ConfigurationError
 from services.gateway.accounts import to_attributes
 from services.gateway.formats import litellm, openai
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
 
 _KAFKA: Final = "kafka"
 _HOUR_MS: Final = 3_600_000
-_SHARED: Final = Path("../shared/data")
 _SOURCE: Final = "/simulator"
 _MANY_DAYS: Final = 36_500
 _WORLD_DAYS: Final = 3
@@ -103,7 +103,7 @@ def simulate(
     ] = None,
     shared: Annotated[
         Path, typer.Option("--shared-data", help="Public prompts to use where the folder is there.")
-    ] = _SHARED,
+    ] = SHARED,
     as_json: Annotated[bool, typer.Option("--json", help="Write the counts as JSON.")] = False,
 ) -> None:
     """Send sample traffic of honest accounts and campaigns.

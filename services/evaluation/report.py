@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from rich.table import Table
+
+from services.simulator.corpus import OWN_TEXTS
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from services.evaluation.prequential import Result, VariantResult
     from services.evaluation.truth import Evaluation
-
-_OWN_TEXTS: Final = "grammar"  # As the simulator's corpus names what it writes by itself.
 
 
 def tell_evaluation(judged: Evaluation, console: Console) -> None:
@@ -51,7 +51,7 @@ def tell_result(result: Result, console: Console) -> None:
         f"{result.requests_per_cpu_second:,.0f} requests a CPU second"
     )
     # Worlds of other texts are other worlds: figures of the two must not be compared by accident.
-    public = [source for source in result.sources if source != _OWN_TEXTS]
+    public = [source for source in result.sources if source != OWN_TEXTS]
     console.print(f"texts and traces: {len(public)} public files" if public else "texts: the project's own alone")
     names = result.variants[0].summary.__struct_fields__ if result.variants else ()
     table = Table("figure", *(variant.name for variant in result.variants))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from services.errors import ConfigurationError
 from services.gateway.routes import DEFAULT_ROUTES, parse_routes
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from services.gateway.routes import Api
 
-PUBLISHERS: Final = ("process", "thread")
+PublisherPlace = Literal["process", "thread"]
 _PREFIX: Final = "STILLWATCH_"
 _TRUE: Final = frozenset(("1", "true", "yes", "on"))
 _FALSE: Final = frozenset(("0", "false", "no", "off", ""))
@@ -71,7 +71,7 @@ class GatewayConfiguration:
     gateway_organization_header: str = _row("", "Set by your proxy, never by clients: who owns several accounts.")
     gateway_address_header: str = _row("", "X-Forwarded-For where a trusted proxy sets it; unset: the peer's address.")
     gateway_provider: str = _row("", "Name of the provider, for example vllm.")
-    gateway_publisher: Literal["process", "thread"] = _row(
+    gateway_publisher: PublisherPlace = _row(
         "process",
         "Where events are made: in a process beside the server's, or in a thread of it. See docs/gateways/asgi.md.",
     )
@@ -152,8 +152,8 @@ def _read(name: str, kind: str, text: str) -> Any:  # noqa: PLR0911 - one return
             return Path(text)
         if kind.startswith("tuple"):
             return tuple(filter(None, (part.strip().lower() for part in text.split(","))))
-        if kind.startswith("Literal"):
-            return _one_of(text.strip().lower(), PUBLISHERS)
+        if kind == "PublisherPlace":
+            return _one_of(text.strip().lower(), get_args(PublisherPlace))
         if kind == "bool":
             return _truth(text)
         if kind == "int":

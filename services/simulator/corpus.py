@@ -256,6 +256,7 @@ SUBJECTS: Final = [
     "poetry",
     "geography",
 ]
+OWN_TEXTS: Final = "grammar"  # The source that is this module.
 DEGREES: Final = ("easy", "medium", "hard", "graduate", "olympiad", "beginner", "tricky", "adversarial")
 
 
@@ -264,7 +265,7 @@ class Corpus:
     """Sentences for prompts and answers. ``shared`` is the folder of public data, or None to do without."""
 
     shared: Path | None = None
-    sources: list[str] = field(default_factory=lambda: ["grammar"])
+    sources: list[str] = field(default_factory=lambda: [OWN_TEXTS])
 
     def question(self, rng: np.random.Generator) -> str:
         """Write what a person might ask: 15 to 60 words."""

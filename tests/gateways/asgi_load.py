@@ -29,7 +29,8 @@ import pytest
 
 from services.adapters.embedded import EmbeddedKafka
 from services.gateway.identity import Identity
-from tests.gateways.conftest import KEY, ROOT, free_port, make_topic, read_topic, settings, wait_until
+from tests.gateways.conftest import KEY, ROOT, free_port, read_topic, settings, wait_until
+from tests.topics import make_topic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 from confluent_kafka import Consumer, KafkaError, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+
+from tests.topics import make_topic
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,17 +41,6 @@ def answers(url: str) -> bool:
         return httpx.get(url, timeout=2).is_success
     except httpx.HTTPError:
         return False
-
-
-def make_topic(servers: str, name: str, partitions: int = 2) -> None:
-    """Create a topic, unless it is there."""
-    admin = AdminClient({"bootstrap.servers": servers})  # Kept: its end would end what it was asked for.
-    for made in admin.create_topics([NewTopic(name, partitions, 1)]).values():
-        try:
-            made.result(30)
-        except Exception as error:
-            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                raise
 
 
 def read_topic(servers: str, topic: str) -> list[bytes]:
@@ -82,7 +72,7 @@ def read_topic(servers: str, topic: str) -> list[bytes]:
 @pytest.fixture
 def servers(kafka: EmbeddedKafka) -> str:
     """The broker's address, with the topic of requests on it."""
-    make_topic(kafka.bootstrap_servers, "requests")
+    make_topic(kafka.bootstrap_servers, "requests", 2)
     return kafka.bootstrap_servers
 
 

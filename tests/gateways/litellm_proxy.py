@@ -18,6 +18,7 @@ import pytest
 
 from services.gateway.identity import Identity
 from tests.gateways.conftest import KEY, ROOT, answers, free_port, read_topic, settings, wait_until
+from tests.topics import make_topic
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,10 +62,8 @@ class Proxy:
 
 @pytest.fixture(scope="module")
 def proxy(kafka: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
-    from tests.gateways.conftest import make_topic
-
     assert PROXY.is_file(), "make test-gateways builds .venv-litellm"
-    make_topic(kafka.bootstrap_servers, "requests")
+    make_topic(kafka.bootstrap_servers, "requests", 2)
     folder = tmp_path_factory.mktemp("litellm")
     (folder / "config.yaml").write_text(CONFIGURATION, encoding="utf-8")
     port, metrics, log = free_port(), free_port(), folder / "proxy.log"

@@ -1,9 +1,8 @@
 """The way to the publisher process: a bounded ledger, a thread that carries, and a process that is started again.
 
 On the event loop ``offer`` takes a lock, and wakes the thread where it sleeps for want of work; else the thread looks
-by itself every ten milliseconds. It holds the
-interpreter's lock for some tens of microseconds a request: bodies go to the socket as they were captured, and reading,
-keying and sketching them is the other process's.
+by itself every ten milliseconds. It holds the interpreter's lock for some tens of microseconds a request: bodies go to
+the socket as they were captured, and reading, keying and sketching them is the other process's.
 
 Delivery is at least once. What that process had not made safe when it died is sent to the next one, and gives the same
 ``event_id`` there. A request that kills three processes with nothing else in hand is dropped and counted. Where no

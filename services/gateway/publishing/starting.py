@@ -64,7 +64,8 @@ def make_publisher(
 ) -> tuple[Publisher, Identity]:
     """Make a publisher that works in a thread of this process; ``turned`` is told of its work."""
     shown = Counts() if counts is None else counts
-    waiting = WorkBuffer(configuration.gateway_buffer_requests, configuration.gateway_buffer_bytes)
+    if buffer is None:
+        buffer = WorkBuffer(configuration.gateway_buffer_requests, configuration.gateway_buffer_bytes)
     identity = load_identity(configuration)
 
     def make_sender() -> Sender | None:
@@ -79,7 +80,7 @@ def make_publisher(
             kafka_producer(config), _spool(configuration, shown), shown, clock, configuration.gateway_stall_seconds
         )
 
-    return Publisher(identity, make_sender, shown, waiting if buffer is None else buffer, source, turned), identity
+    return Publisher(identity, make_sender, shown, buffer, source, turned), identity
 
 
 def _make_courier(configuration: GatewayConfiguration, clock: Clock, source: str) -> tuple[Courier, Identity]:

@@ -34,7 +34,7 @@ from tests.integration.database.consoles import console_app
 from tests.integration.database.people import client_of, session_of
 from tests.integration.database.samples import NOW, make_alert, store
 from tests.integration.database.serving import FixedClock, serving
-from tests.topics import make_topic
+from tests.topics import make_topics
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -221,13 +221,19 @@ def test_the_commands_say_and_do_the_same(
 
 
 def test_the_shelf_keeps_the_newest_shadow_and_nothing_else(engine: Engine, bootstrap_servers: str) -> None:
-    make_topic(bootstrap_servers, MODELS.name)
+    make_topics(bootstrap_servers, {MODELS.name: MODELS.config()})
     producer = Producer({"bootstrap.servers": bootstrap_servers})
     told = [version(7), version(8), msgspec.structs.replace(version(3), stage="live")]
     broken = msgspec.structs.replace(version(9), parameters={})
-    for raw in [*map(msgspec.json.encode, [*told, broken]), b"no head"]:
-        producer.produce(MODELS.name, value=raw)
+    refused: list[object] = []
+    for number, raw in enumerate([*map(msgspec.json.encode, [*told, broken]), b"no head"]):
+        # A compacted topic takes nothing without a key.
+        key = f"supervised/{number}"
+        producer.produce(
+            MODELS.name, value=raw, key=key, on_delivery=lambda error, _: refused.append(error) if error else None
+        )
     assert producer.flush(20) == 0
+    assert refused == []
     stop = threading.Event()
     consumer = Consumer({"bootstrap.servers": bootstrap_servers, "group.id": uuid.uuid4().hex})
     shelf = Shelf(consumer, engine, SystemClock(), "acme", stop)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
@@ -16,7 +15,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient
+
+from tests.topics import make_topics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -48,13 +49,10 @@ class Trial:
         self.workers: dict[int, subprocess.Popen[bytes]] = {}
         self.exits: list[int] = []
         self.spawned = 0
-        admin = AdminClient({"bootstrap.servers": servers})
-        topics = [(f"{prefix}-{name}", PARTITIONS) for name in ("in", "out", "attributes", "state")]
         settings = {"message.timestamp.type": "LogAppendTime"}
-        wanted = [NewTopic(name, count, 1, config=settings) for name, count in [*topics, ("dead-letters", 1)]]
-        for answer in admin.create_topics(wanted).values():
-            with contextlib.suppress(Exception):  # dead-letters is there from the trial before
-                answer.result()
+        own = (f"{prefix}-{name}" for name in ("in", "out", "attributes", "state"))
+        make_topics(servers, dict.fromkeys(own, settings), PARTITIONS)
+        make_topics(servers, {"dead-letters": settings})  # Is there from the trial before.
         self.producer = Producer(
             {
                 "bootstrap.servers": servers,

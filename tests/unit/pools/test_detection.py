@@ -54,7 +54,7 @@ def test_honest_pools_are_left_alone(traffic: Any, feed: Callable[..., Any], hon
 def test_a_crowd_of_many_kinds_is_not_accused_by_what_strangers_share(
     traffic: Any, feed: Callable[..., Any], honest_references: References, family: Family, heard: bool
 ) -> None:
-    # Odd as a whole, but prompts of thirty lengths: no two customers are alike.
+    # Odd as a whole, but prompts of twelve lengths: never more than a few customers are alike.
     requests = traffic.campaign(np.random.default_rng(8), 999, 30, family=family)
     kinds = {customer: place for place, customer in enumerate(sorted({r.customer for r in requests}))}
     varied = [traffic.Request(**{**vars(r), "input_tokens": 2 + 3 ** (kinds[r.customer] % 12)}) for r in requests]
