@@ -10,6 +10,7 @@ from typing import Any, Final
 import yaml
 
 from schemas import topics
+from schemas.access import ACCESS
 from schemas.headers import TYPE_PREFIX
 from schemas.records import RECORDS, RecordKind
 from schemas.topics import TOPICS, Topic
@@ -24,33 +25,8 @@ _INTRODUCTION: Final = (
     "with isolation.level=read_committed. Partition counts are those of one machine; clusters choose theirs."
 )
 
-SENDERS: Final[dict[str, tuple[Topic, ...]]] = {
-    "gateway": (topics.REQUESTS, *topics.RAW_TOPICS, topics.ACCOUNT_ATTRIBUTES, topics.KEY_LINKS, topics.DEAD_LETTERS),
-    "normalise": (topics.REQUESTS, topics.KEY_LINKS, topics.DEAD_LETTERS),
-    "accounts": (
-        topics.ACCOUNT_WINDOWS,
-        topics.POOL_CONTRIBUTIONS,
-        topics.FINDINGS,
-        topics.ACCOUNTS_STATE,
-        topics.DEAD_LETTERS,
-    ),
-    "pools": (topics.FINDINGS, topics.POOLS_STATE),
-    "incidents": (topics.ALERTS, topics.INCIDENTS_STATE, topics.DEAD_LETTERS),
-    "relay": (topics.ALERTS, topics.LABELS, topics.DECISIONS, topics.ENTITLEMENTS),
-    "learning": (topics.MODELS, topics.DEAD_LETTERS),
-    "subscribers": (topics.ALERTS_OCSF,),
-}
-RECEIVERS: Final[dict[str, tuple[Topic, ...]]] = {
-    "normalise": (*topics.RAW_TOPICS, topics.KEY_LINKS),
-    "accounts": (topics.REQUESTS, topics.ACCOUNT_ATTRIBUTES, topics.ACCOUNTS_STATE),
-    "pools": (topics.POOL_CONTRIBUTIONS, topics.POOLS_STATE),
-    "incidents": (topics.FINDINGS, topics.ENTITLEMENTS, topics.ALERTS, topics.INCIDENTS_STATE),
-    "sink": (topics.ALERTS,),
-    "learning": (topics.LABELS, topics.ALERTS),
-    "decisions": (topics.ALERTS, topics.LABELS, topics.ACCOUNT_WINDOWS),
-    "subscribers": (topics.ALERTS,),
-    "gateway": (topics.DECISIONS, topics.KEY_LINKS),
-}
+SENDERS: Final[dict[str, tuple[Topic, ...]]] = {one.process: one.writes for one in ACCESS if one.writes}
+RECEIVERS: Final[dict[str, tuple[Topic, ...]]] = {one.process: one.reads for one in ACCESS if one.reads}
 _BINARY: Final[dict[Topic, tuple[str, str]]] = {
     topics.KEY_LINKS: ("application/octet-stream", "A pair of ids under two keys, sealed; gateways alone can read it."),
     topics.POOL_CONTRIBUTIONS: ("application/x-msgpack", "Contribution block: rows of numbers, merged by hop."),

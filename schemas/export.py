@@ -1,7 +1,8 @@
 """JSON Schemas (2020-12) and the AsyncAPI document, made from the record types. Run by ``make contracts``.
 
-``python -m schemas.export`` rewrites ``schemas/json/`` and ``schemas/asyncapi.yaml``. With ``--release N`` it also puts
-a copy of the schemas into ``schemas/released/N/``, which later versions are held to; a release is never rewritten.
+``python -m schemas.export`` rewrites ``schemas/json/``, ``schemas/asyncapi.yaml`` and the Helm chart's
+``files/kafka.yaml``. With ``--release N`` it also puts a copy of the schemas into ``schemas/released/N/``, which later
+versions are held to; a release is never rewritten.
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ from typing import Any, Final
 
 import msgspec
 
+from schemas.access import chart_yaml
 from schemas.asyncapi import asyncapi_yaml
 from schemas.records import RECORDS, RecordKind
 
 ROOT: Final = Path(__file__).parent
+CHART: Final = ROOT.parent / "deploy" / "helm" / "stillwatch" / "files" / "kafka.yaml"
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 Schema = dict[str, Any]
 
@@ -104,6 +107,11 @@ def write(root: Path = ROOT) -> None:
     (root / "asyncapi.yaml").write_text(asyncapi_yaml(), encoding="utf-8")
 
 
+def write_chart(path: Path = CHART) -> None:
+    """Write what the Helm chart makes topics and users from."""
+    path.write_text(chart_yaml(), encoding="utf-8")
+
+
 def release(number: int, root: Path = ROOT) -> Path:
     """Keep the schemas as release ``number``; raises FileExistsError where that release exists."""
     folder = root / "released" / str(number)
@@ -119,6 +127,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--release", type=int, metavar="N", help="also keep the schemas as release N")
     number = parser.parse_args(arguments).release
     write()
+    write_chart()
     if number is not None:
         try:
             release(number)

@@ -108,6 +108,11 @@ class Settings(BaseSettings):
         description="A stream worker whose loop stands still this long ends, with a flight record; 0 never.",
     )
     session_timeout_ms: int = Field(default=10_000, description="A dead worker's partitions move after this long.")
+    static_membership: bool = Field(
+        default=False,
+        description="A stream worker that is back within the session's length takes its partitions again, and no other "
+        "moves: for orchestrators that replace workers one by one. Then a stop hands partitions over no sooner.",
+    )
     dead_letter_ratio: float = Field(
         default=0.5,
         gt=0,

@@ -18,7 +18,7 @@ from sqlalchemy import make_url
 from services import bootstrap
 from services.adapters.clock import SystemClock
 from services.adapters.kafka.dead_letters import DeliveryError
-from services.adapters.postgres import migrate, outbox
+from services.adapters.postgres import measuring, migrate, outbox
 from services.adapters.postgres.engine import create_engine, describe
 from services.adapters.postgres.moments import EPOCH
 from services.adapters.process import database_check, stop_on_signals
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 PROCESS: Final = "relay"
 KEPT_DAYS: Final = 7  # A relayed row stays this long, to answer "was it sent?".
 _PURGE_SECONDS: Final = 3600.0
+_MEASURE_SECONDS: Final = 15.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +106,7 @@ class Relay:
         self._options = options
         self._stop = stop
         self._purge_due = 0.0
+        self._measure_due = 0.0
 
     def run(self) -> None:
         """Work until told to stop."""
@@ -153,10 +155,23 @@ class Relay:
         with self._engine.begin() as connection:
             pending = outbox.count_pending(connection, self._options.tenant)
             self._metrics.gauge("stillwatch_outbox_pending").set(pending)
+            oldest = outbox.oldest_pending(connection, self._options.tenant)
+            age = 0.0 if oldest is None else max(0.0, (self._now() - oldest).total_seconds())
+            self._metrics.gauge("stillwatch_outbox_oldest_seconds").set(age)
+            if time.monotonic() >= self._measure_due:
+                self._tell(measuring.measure(connection))
+                self._measure_due = time.monotonic() + _MEASURE_SECONDS
             if time.monotonic() >= self._purge_due:
                 purged = outbox.purge(connection, self._options.tenant, self._now() - timedelta(days=KEPT_DAYS))
                 self._purge_due = time.monotonic() + _PURGE_SECONDS
                 get_logger().info("relay.purged", rows=purged)
+
+    def _tell(self, found: measuring.DatabaseFigures) -> None:
+        for part, size in found.sizes.items():
+            self._metrics.gauge("stillwatch_database_bytes", part=part).set(size)
+        for state, count in found.sessions.items():
+            self._metrics.gauge("stillwatch_database_connections", state=state).set(count)
+        self._metrics.gauge("stillwatch_database_oldest_transaction_seconds").set(found.oldest_transaction_seconds)
 
     def _now(self) -> datetime:
         return EPOCH + timedelta(milliseconds=self._clock.now_ms())

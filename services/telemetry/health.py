@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from services.telemetry.metrics import Metrics
+
+
+_PATIENCE_SECONDS: Final = 3.0  # Less than a scrape waits.
 
 
 class CheckResult(NamedTuple):
@@ -62,6 +65,31 @@ class HealthServer:
         self._server.server_close()
 
 
+class _ReadyGauge:
+    """Each check's answer as a metric, asked at each scrape, which waits for it a little: no page hangs on a check."""
+
+    def __init__(self, metrics: Metrics, checks: Mapping[str, Callable[[], CheckResult]]) -> None:
+        self._metrics = metrics
+        self._checks = checks
+        self._asking: threading.Thread | None = None
+        self._answers: dict[str, bool] = {}
+
+    def refresh(self) -> None:
+        """Ask, unless the last question is still open; what has no answer in time is not ready."""
+        if self._asking is None or not self._asking.is_alive():
+            self._answers = {}
+            self._asking = threading.Thread(target=self._ask, args=(self._answers,), name="checks", daemon=True)
+            self._asking.start()
+        self._asking.join(_PATIENCE_SECONDS)
+        answers = dict(self._answers)
+        for name in self._checks:
+            self._metrics.gauge("stillwatch_check_ready", check=name).set(answers.get(name, False))
+
+    def _ask(self, answers: dict[str, bool]) -> None:
+        for name, check in self._checks.items():
+            answers[name] = readiness({name: check})[0]
+
+
 def readiness(checks: Mapping[str, Callable[[], CheckResult]]) -> tuple[bool, dict[str, object]]:
     """Ask every check; a check that raises is not ready and tells its exception's class."""
     results: dict[str, object] = {}
@@ -79,10 +107,13 @@ def readiness(checks: Mapping[str, Callable[[], CheckResult]]) -> tuple[bool, di
 def _pages(
     metrics: Metrics, checks: Mapping[str, Callable[[], CheckResult]]
 ) -> Callable[[str], tuple[int, str, bytes]]:
+    gauge = _ReadyGauge(metrics, checks)
+
     def answer(path: str) -> tuple[int, str, bytes]:
         if path == "/livez":
             return 200, "text/plain", b"live\n"
         if path == "/metrics":
+            gauge.refresh()
             return 200, CONTENT_TYPE_LATEST, generate_latest(metrics.registry)
         if path == "/readyz":
             ready, results = readiness(checks)

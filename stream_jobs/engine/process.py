@@ -59,6 +59,7 @@ def options(settings: Settings) -> WorkerOptions:
         worker_index=settings.worker_index,
         checkpoint_seconds=settings.checkpoint_seconds,
         session_timeout_ms=settings.session_timeout_ms,
+        static_member=settings.static_membership,
         dead_letter_ratio=settings.dead_letter_ratio,
     )
 

@@ -40,7 +40,13 @@ class GroupSource:
     """The job's consumer. Raises PartitionsLostError from ``poll`` when the group went on without this worker."""
 
     def __init__(
-        self, base: ClientConfig, group_id: str, topics: Sequence[str], session_timeout_ms: int, owner: Owner
+        self,
+        base: ClientConfig,
+        group_id: str,
+        topics: Sequence[str],
+        session_timeout_ms: int,
+        owner: Owner,
+        instance_id: str | None = None,
     ) -> None:
         self._log = get_logger()
         self._topics = list(topics)
@@ -50,6 +56,8 @@ class GroupSource:
         self._raised: BaseException | None = None
         self._consumer = Consumer(
             base
+            # A static member that goes without a word is waited for until its session ends.
+            | ({} if instance_id is None else {"group.instance.id": instance_id})
             | {
                 "group.id": group_id,
                 "enable.auto.commit": False,

@@ -59,6 +59,7 @@ class WorkerOptions:
     checkpoint_seconds: float = 1.0  # Up to BEHIND_FACTOR times as long while the worker is behind.
     poll_seconds: float = 0.1  # A poll that brings less than a full chunk lasts this long.
     session_timeout_ms: int = 10_000
+    static_member: bool = False  # Known to the group by its index, so that a new process takes the old one's place.
     dead_letter_ratio: float = 0.5
 
 
@@ -92,7 +93,9 @@ class Worker:
         # The transactional id fences a former self before the group gives this one a partition.
         self._writer = TransactionalWriter(producer, f"stillwatch-{job.name}-{options.worker_index}", self.health.beat)
         topics = [source.topic for source in job.sources]
-        self._source = GroupSource(consumer, f"stillwatch-{job.name}", topics, options.session_timeout_ms, self)
+        name = f"stillwatch-{job.name}"
+        instance = f"{name}-{options.worker_index}" if options.static_member else None
+        self._source = GroupSource(consumer, name, topics, options.session_timeout_ms, self, instance)
 
     def run(self, stop: StopSign) -> None:
         """Work until told to stop; then make a last checkpoint and leave the group."""

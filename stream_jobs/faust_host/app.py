@@ -39,6 +39,7 @@ def make_app(job: str, settings: Settings) -> JobApp:
         broker=broker_url(settings),
         broker_credentials=credentials(settings),
         broker_client_id=f"{group_of(job)}-{settings.worker_index}",
+        consumer_group_instance_id=f"{group_of(job)}-{settings.worker_index}" if settings.static_membership else None,
         broker_session_timeout=settings.session_timeout_ms / 1000,
         broker_heartbeat_interval=HEARTBEAT_SECONDS,
         broker_request_timeout=REQUEST_SECONDS,

@@ -21,5 +21,6 @@ if __name__ == "__main__":
             SystemClock(),
             lambda: IncidentsStep(config, settings.partitions, settings.partitions),
             config.clocking.hop_ms,
+            budget=config.incidents.alerts_per_hour,
         ),
     )

@@ -42,11 +42,15 @@ SAVE_ALERTS_SECONDS: Final = 1.0  # Sooner after an alert, so that few are sent 
 class IncidentsJob:
     """The job on its ports; see ``StreamJob``."""
 
-    def __init__(self, ports: Ports, clock: Clock, new_step: Callable[[], IncidentsStep], hop_ms: int) -> None:
+    def __init__(
+        self, ports: Ports, clock: Clock, new_step: Callable[[], IncidentsStep], hop_ms: int, *, budget: int
+    ) -> None:
         self._ports = ports
         self._clock = clock
         self._new_step = new_step
         self._hop_ms = hop_ms
+        self._budget = budget
+        self._told: dict[str, int] = {}
         self._step = new_step()
         self._store = StateStore(ports.outbox, ports.log)
         self._entitlements = EntitlementsView(ports.log)
@@ -174,6 +178,12 @@ class IncidentsJob:
         if hop >= 0:
             seconds = (hop + 1) * self._hop_ms / 1000
             metrics.gauge("stillwatch_closed_hop_time_seconds", job=NAME, partition="0").set(seconds)
+        metrics.gauge("stillwatch_alert_budget").set(self._budget)
+        metrics.gauge("stillwatch_alerts_waiting").set(self._step.unraised)
+        for why, count in (("cleared", self._step.suppressed), ("shadow", self._step.shadowed)):
+            # The state's own counts: what a restart reads again is not counted twice.
+            metrics.counter("stillwatch_suppressed_total", why=why).inc(max(0, count - self._told.get(why, count)))
+            self._told[why] = count
         holder = min(self._sources, key=lambda source: (self._sources[source], source), default=None)
         for source in self._sources:
             metrics.gauge("stillwatch_watermark_holder", job=NAME, source=source).set(source == holder)

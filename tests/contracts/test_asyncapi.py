@@ -58,8 +58,8 @@ def test_each_topic_has_a_sender_and_a_receiver_or_says_why_not() -> None:
     sent = {topic for names in asyncapi.SENDERS.values() for topic in names}
     received = {topic for names in asyncapi.RECEIVERS.values() for topic in names}
     assert {topic.name for topic in set(TOPICS) - sent} == set()
-    # Dead letters are read by people's tools, models by whoever promotes one, the OCSF projection by others' systems.
-    assert {topic.name for topic in set(TOPICS) - received} == {"alerts.ocsf", "dead-letters", "models"}
+    # Dead letters are read by people's tools, the OCSF projection by others' systems.
+    assert {topic.name for topic in set(TOPICS) - received} == {"alerts.ocsf", "dead-letters"}
 
 
 def test_each_record_is_a_message_with_its_schema_and_a_type_in_the_headers() -> None:

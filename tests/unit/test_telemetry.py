@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 import urllib.error
 import urllib.request
 from typing import TYPE_CHECKING
@@ -42,8 +43,32 @@ def test_pages_tell_life_readiness_and_figures() -> None:
         ready[0] = True
         assert fetch(server.port, "/readyz")[0] == 200
         assert 'stillwatch_events_total{job="accounts"} 3.0' in fetch(server.port, "/metrics")[1]
+        assert 'stillwatch_check_ready{check="lag"} 1.0' in fetch(server.port, "/metrics")[1]
+        ready[0] = False
+        assert 'stillwatch_check_ready{check="lag"} 0.0' in fetch(server.port, "/metrics")[1]
         assert fetch(server.port, "/else")[0] == 404
     finally:
+        server.stop()
+
+
+def test_a_check_that_hangs_does_not_keep_the_figures_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.telemetry.health._PATIENCE_SECONDS", 0.05)
+    go_on, asked = threading.Event(), []
+
+    def hang() -> CheckResult:
+        asked.append(1)
+        return CheckResult(go_on.wait(30), "")
+
+    checks = {"quick": lambda: CheckResult(ready=True, detail=""), "database": hang}
+    server = HealthServer(Metrics(), checks).start()
+    try:
+        for _ in range(3):
+            page = fetch(server.port, "/metrics")[1]
+            assert 'stillwatch_check_ready{check="quick"} 1.0' in page
+            assert 'stillwatch_check_ready{check="database"} 0.0' in page
+        assert asked == [1], "one question at a time"
+    finally:
+        go_on.set()
         server.stop()
 
 

@@ -82,6 +82,12 @@ def count_pending(connection: Connection, tenant: str) -> int:
     return connection.execute(counted).scalar_one()
 
 
+def oldest_pending(connection: Connection, tenant: str) -> datetime | None:
+    """Give when the oldest row that no topic has yet was written; None where there is none."""
+    oldest = select(func.min(OutboxRow.created_at)).where(OutboxRow.relayed_at.is_(None), OutboxRow.tenant == tenant)
+    return connection.execute(oldest).scalar_one()
+
+
 def purge(connection: Connection, tenant: str, before: datetime) -> int:
     """Delete rows that were relayed before this moment; give their number."""
     return connection.execute(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -16,10 +17,11 @@ from schemas.label import Label
 from schemas.topics import LABELS
 from services.adapters.clock import SystemClock
 from services.adapters.kafka.dead_letters import DeliveryError
-from services.adapters.postgres import outbox
+from services.adapters.postgres import measuring, outbox
 from services.adapters.postgres.labelling import Wish, label_alert
 from services.adapters.postgres.lifecycle.acts import LostRaceError
 from services.adapters.postgres.lifecycle.answered import KeyReusedError
+from services.adapters.postgres.moments import EPOCH
 from services.adapters.postgres.tables import AlertRow, AuditRow, LabelRow, OutboxRow
 from services.alert_sink.relay import Relay, RelayOptions, WakeUp
 from services.telemetry.metrics import Metrics
@@ -47,6 +49,26 @@ def make_relay(servers: str, engine: Engine, url: str, stop: threading.Event, po
     options = RelayOptions(tenant="acme", poll_seconds=poll_seconds, delivery_seconds=10.0)
     producer = Producer({"bootstrap.servers": servers, "enable.idempotence": True, "delivery.timeout.ms": 5000})
     return Relay(producer, engine, WakeUp(url), Metrics(), SystemClock(), options, stop)
+
+
+def test_the_relay_tells_how_large_the_database_is_and_what_waits(
+    bootstrap_servers: str, engine: Engine, database_url: str
+) -> None:
+    relay = make_relay(bootstrap_servers, engine, database_url, threading.Event())
+    with engine.begin() as connection:
+        found = measuring.measure(connection)
+        whole = connection.execute(text("SELECT pg_database_size(current_database())")).scalar_one()
+    assert {"alerts", "evidence", "alert_revisions", "outbox", "audit"} < set(found.sizes)
+    assert sum(found.sizes.values()) == pytest.approx(whole, rel=0.2)
+    assert found.sessions["active"] >= 1
+    with engine.begin() as connection:
+        at = EPOCH + timedelta(milliseconds=SystemClock().now_ms()) - timedelta(minutes=5)
+        outbox.append(connection, tenant="acme", topic="labels", key="k", value=b"{}", headers={}, at=at)
+    relay._tidy()
+    figures = relay._metrics.registry.get_sample_value
+    assert figures("stillwatch_outbox_pending") == 1
+    assert 300 <= (figures("stillwatch_outbox_oldest_seconds") or 0) < 400
+    assert (figures("stillwatch_database_bytes", {"part": "outbox"}) or 0) > 0
 
 
 def labels_of(servers: str, alert_id: str, wanted: int) -> list[tuple[Label, dict[str, bytes]]]:

@@ -67,7 +67,9 @@ class DyingBroker(MemoryBroker):
 
 def make(broker: MemoryBroker, line: MemoryLine, clock: ManualClock) -> IncidentsJob:
     ports = memory_ports(broker, line, Metrics(), PARTITIONS)
-    return IncidentsJob(ports, clock, lambda: IncidentsStep(DetectionConfig(), PARTITIONS, PARTITIONS), 900_000)
+    return IncidentsJob(
+        ports, clock, lambda: IncidentsStep(DetectionConfig(), PARTITIONS, PARTITIONS), 900_000, budget=20
+    )
 
 
 def alerts(broker: MemoryBroker) -> dict[tuple[str, int], bytes]:
