@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from detection.outcomes import Alert, Finding
     from detection.policy.entitlements import EntitlementLike
     from detection.pools.scoring import PoolVector
+    from detection.ranking.bars import BarsRecord
     from detection.ranking.head import HeadRecord
 
 _HOUR_MS: Final = 3_600_000
@@ -61,6 +62,11 @@ class LocalPipeline:
         """Findings that entitlements cleared."""
         return self._incidents.suppressed
 
+    @property
+    def held(self) -> dict[str, int]:
+        """Incidents below the bars, by lane."""
+        return self._incidents.held
+
     def entitle(self, entitlements: Sequence[EntitlementLike]) -> None:
         """Take entitlements; give them before the events, as they hold from when they are known."""
         for entitlement in entitlements:
@@ -69,6 +75,10 @@ class LocalPipeline:
     def order_by(self, head: HeadRecord | None) -> None:
         """Let this head have its say in the alerts' order; raises ValueError."""
         self._incidents.order_by(head)
+
+    def hold_by(self, bars: BarsRecord | None) -> None:
+        """Hold back what lies below these bars; raises ValueError."""
+        self._incidents.hold_by(bars)
 
     def attributes(self, partition: int, attributes: StructuredArray) -> None:
         """Take ``ATTRIBUTES`` rows of accounts that belong to this partition; give them before the events."""

@@ -103,7 +103,7 @@ ACCESS: Final[tuple[Access, ...]] = (
     ),
     Access(
         process="learning",
-        reads=(topics.LABELS, topics.ALERTS, topics.MODELS),
+        reads=(topics.LABELS, topics.ALERTS, topics.MODELS, topics.INCIDENTS_STATE),
         writes=(topics.MODELS, topics.DEAD_LETTERS),
         groups=("stillwatch-learning",),
     ),

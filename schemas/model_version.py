@@ -6,7 +6,8 @@ from typing import Final, Literal
 
 import msgspec
 
-SUPERVISED: Final = "supervised"
+SUPERVISED: Final = "supervised"  # The head: orders alerts.
+BARS: Final = "bars"  # What each lane's threshold is multiplied with before anything is raised.
 Stage = Literal["shadow", "live", "retired"]
 
 
@@ -21,8 +22,8 @@ class ModelVersion(
     model: str
     version: int
     stage: Stage  # A person promotes from shadow to live, and retires.
-    trained_on: int  # Alerts whose verdict was learned.
-    positives: int
+    trained_on: int  # Alerts whose verdict had a part in it.
+    positives: int  # Confirmed ones among them.
     created_at: str
     parameters: dict[str, float]
 

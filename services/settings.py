@@ -145,6 +145,15 @@ class Settings(BaseSettings):
     metrics_host: str = Field(default="127.0.0.1", description="Where /metrics, /livez and /readyz listen.")
     metrics_port: int = Field(default=0, ge=0, le=65535, description="0 takes a free port and logs it.")
 
+    analysts: int = Field(
+        default=0,
+        ge=0,
+        description="People who read alerts at a time; bars are proposed for them. 0: no limit but the budget.",
+    )
+    analyst_alerts_per_hour: float = Field(
+        default=6.0, gt=0, description="New alerts that each of them can look at: ten minutes for one."
+    )
+
     detection_config: Path | None = Field(default=None, description="A JSON file over the shipped configuration.")
     references: Path | None = Field(default=None, description="A JSON file in place of the shipped references.")
 

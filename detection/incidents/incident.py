@@ -46,6 +46,7 @@ class Incident(msgspec.Struct, kw_only=True):
     subject_kind: SubjectKind
     subject: str
     last_hop: int
+    founded_hop: int = -1
     raised_hop: int = -1
     revision: int = 0
     raised_time: str = ""
@@ -57,6 +58,7 @@ class Incident(msgspec.Struct, kw_only=True):
     members: dict[str, Member] = {}  # By account.
     findings: dict[str, Finding] = {}  # The last finding of each subject, without its members.
     strongest: Finding | None = None  # Without its members.
+    peaks: dict[str, float] = {}  # The highest score over the threshold of each lane's findings.
 
     def absorb(self, finding: Finding, members: list[Member]) -> None:
         """Take a finding whose entitled members are left out already; the one that founds the incident comes first."""
@@ -76,6 +78,8 @@ class Incident(msgspec.Struct, kw_only=True):
         if self.strongest is None or (speaks and finding.score / finding.threshold > self.ratio):
             self.strongest = bare
         self.last_hop = finding.hop
+        self.founded_hop = finding.hop if self.founded_hop < 0 else self.founded_hop
+        self.peaks[finding.lane] = max(self.peaks.get(finding.lane, 0.0), finding.score / finding.threshold)
 
     @property
     def ratio(self) -> float:

@@ -16,15 +16,19 @@ from detection.incidents.incident import Incident
 from detection.incidents.links import Links, LinkState
 from detection.outcomes import Finding
 from detection.policy.entitlements import Entitlements, Validity
+from detection.ranking.bars import Bars
 from detection.ranking.exploring import Explored, is_drawn, show, take_in
 from detection.ranking.head import TrainedHead
+from detection.ranking.holding import draw_of, held_by_lane, is_held, standing
 from detection.ranking.ranker import Ranker
 
 if TYPE_CHECKING:
     from detection.config import DetectionConfig
     from detection.outcomes import Alert, Member
     from detection.policy.entitlements import EntitlementLike
+    from detection.ranking.bars import BarsRecord
     from detection.ranking.head import HeadRecord
+    from detection.ranking.proposing import Standing
 
 _HOUR_MS: Final = 3_600_000
 _LEAST_CUSTOMERS: Final = 3  # What is left of a pool once the entitled are out must still be a group.
@@ -88,12 +92,23 @@ class IncidentsStep:
         self.shadowed = 0  # Findings of lanes in shadow.
         self._ranker = Ranker(config.incidents.verified_share)
         self._explored = Explored()
+        self._bars = Bars()
         self._alerts: list[Alert] = []
 
     @property
     def unraised(self) -> int:
         """Number of incidents that wait for the budget."""
-        return sum(not incident.revision for incident in self._incidents.values())
+        return len(self._waiting_incidents())
+
+    @property
+    def held(self) -> dict[str, int]:
+        """Number of incidents that wait for more evidence or a lower bar, by lane."""
+        return held_by_lane(self._incidents.values(), self._bars)
+
+    @property
+    def standing(self) -> list[Standing]:
+        """Everything that stands open, raised or not."""
+        return standing(self._incidents.values())
 
     def entitle(self, entitlement: EntitlementLike) -> None:
         """Add or replace an entitlement; it holds for hops that end within its time."""
@@ -105,6 +120,22 @@ class IncidentsStep:
         Raises ValueError where its parameters are not those of a head; then the one before stays.
         """
         self._ranker.head = None if head is None else TrainedHead.of(head)
+
+    def hold_by(self, bars: BarsRecord | None) -> None:
+        """Hold back what lies below these bars from the next hop that closes; None: the configured thresholds alone.
+
+        What was raised stays so. Raises ValueError where the parameters are no bars; then those before stay.
+        """
+        self._bars = Bars() if bars is None else Bars.of(bars)
+
+    @property
+    def bars(self) -> str:
+        """Name the bars in use; "" where there are none."""
+        return self._bars.name
+
+    def bar_of(self, lane: str) -> float:
+        """Give what a lane's threshold is multiplied with; 1 where there is no bar."""
+        return self._bars.of_lane(lane)
 
     @property
     def head(self) -> str:
@@ -171,11 +202,13 @@ class IncidentsStep:
         self._entitlements = Entitlements(state.entitlements)
         self._links = Links(self._config, state.links)
         self._budget_hour, self._budget_used = state.budget_hour, state.budget_used
-        # The head is not part of the state: it stands on its own topic, and is read anew.
+        # Head and bars are not part of the state: they stand on their own topic, and are read anew.
         self._ranker = Ranker(self._policy.verified_share, state.ratios, self._ranker.head)
         self._explored = state.explored
         self._by_customer, self._by_account, self._by_subject = {}, {}, {}
         for incident in self._incidents.values():
+            if not incident.peaks and incident.strongest is not None:  # Written before there were bars.
+                incident.peaks[incident.strongest.lane] = incident.ratio
             self._index(incident)
 
     def _next_hop(self) -> int | None:
@@ -210,12 +243,13 @@ class IncidentsStep:
             if incident.revision and incident.grew(self._policy, self._hop_ms):
                 self._raise(incident, hop, time)
         self._raise_new(hop, time)
-        self._explore(draws, hop, time)
+        held = [draw_of(one) for one in map(self._incidents.__getitem__, touched) if is_held(one, self._bars)]
+        self._explore(draws, [one for one in held if one is not None], hop, time)
 
-    def _explore(self, draws: list[Finding], hop: int, time: str) -> None:
-        """Show what was drawn and is in no incident; who is entitled is not looked at."""
+    def _explore(self, draws: list[Finding], held: list[Finding], hop: int, time: str) -> None:
+        """Show what was drawn and is in no incident, or in one that is held; who is entitled is not looked at."""
         free = [one for one in draws if one.subject not in self._by_subject and one.subject not in self._by_account]
-        for finding in take_in(self._explored, free, self._hour(hop), self._config.exploration):
+        for finding in take_in(self._explored, free + held, self._hour(hop), self._config.exploration):
             members, _ = self._entitlements.split(finding.members, (hop + 1) * self._hop_ms)
             if members:
                 self._alerts.append(show(finding, members, self._ranker.history, time))
@@ -264,14 +298,15 @@ class IncidentsStep:
         hour = self._hour(hop)
         if hour != self._budget_hour:
             self._budget_hour, self._budget_used = hour, {}
-        new = [incident for incident in self._incidents.values() if not incident.revision]
-        new.sort(key=self._ranker.order)
-        for incident in new:
+        for incident in sorted(self._waiting_incidents(), key=self._ranker.order):
             used = self._budget_used.get(incident.lane, 0)
             within = sum(self._budget_used.values()) < self._policy.alerts_per_hour
             if within and used < self._lanes[incident.lane].alerts_per_hour:
                 self._raise(incident, hop, time)
                 self._budget_used[incident.lane] = used + 1
+
+    def _waiting_incidents(self) -> list[Incident]:
+        return [one for one in self._incidents.values() if not one.revision and not is_held(one, self._bars)]
 
     def _raise(self, incident: Incident, hop: int, time: str) -> None:
         alert = incident.alert(hop, time, self._policy.verified_share, self._config.version)

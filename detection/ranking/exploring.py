@@ -1,4 +1,4 @@
-"""The exploration stratum: a few subjects from below the thresholds, drawn by a hash, shown so that they get labels.
+"""The exploration stratum: a few subjects from below thresholds and bars, drawn by a hash, shown to get labels.
 
 Verdicts on alerts alone teach the head the difference between alerts, and never what the thresholds miss. Who is drawn
 depends on the subject's keyed id only, so nobody can choose it, a replay draws the same, and a subject is drawn once.
@@ -15,6 +15,7 @@ from detection.features.wording import because
 from detection.ids import digest_hex, mix
 from detection.incidents.incident import quote
 from detection.outcomes import Alert, Finding, Member
+from detection.ranking.bars import HELD_SHARE
 from detection.ranking.priority import rank_of
 
 if TYPE_CHECKING:
@@ -43,8 +44,13 @@ def drawn(subjects: UInt64Array, share: float) -> NDArray[np.bool_]:
     return drawn_from < np.uint64(round(share * 2**32))
 
 
+def is_subject_drawn(subject: str, share: float) -> bool:
+    """Say the same of one subject, by its name."""
+    return bool(drawn(np.array([int(subject, 16)], np.uint64), share)[0])
+
+
 def as_draw(finding: Finding, share: float) -> Finding:
-    """Mark what is not above its threshold and was drawn with this probability; it names nobody."""
+    """Mark what is not above its threshold, or its bar, and was drawn with this probability; it names nobody."""
     return msgspec.structs.replace(
         finding,
         finding_id=digest_hex("exploration", finding.finding_id),
@@ -74,6 +80,7 @@ def take_in(explored: Explored, findings: Sequence[Finding], hour: int, config: 
 
 def show(finding: Finding, members: list[Member], history: Sequence[float], time: str) -> Alert:
     """Make the one revision of an exploration: it accuses nobody, and stands behind every alert."""
+    limit = "bar" if finding.propensity >= HELD_SHARE else "threshold"
     reasons = because(item.feature for item in finding.evidence if item.weight > 0) or "nothing"
     customers = len({member.customer for member in members})
     who = "One account" if finding.lane == "account" else f"{customers:,} customers"
@@ -89,7 +96,7 @@ def show(finding: Finding, members: list[Member], history: Sequence[float], time
         score=finding.score,
         severity="low",
         confidence=0.0,
-        title=f"{who} drawn at random from below the threshold; most unusual: {reasons}",
+        title=f"{who} drawn at random from below the {limit}; most unusual: {reasons}",
         requests=sum(member.requests for member in members),
         contributions=finding.evidence,
         members=sorted(members, key=lambda member: member.account),

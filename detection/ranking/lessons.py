@@ -29,12 +29,18 @@ ORGANISATION_LABELS: Final = 5  # That teach, of one organisation; those after t
 
 
 class Judged(NamedTuple):
-    """What is kept of an alert: its evidence as scored, its detector, whom it is about, how it came to be shown."""
+    """What is kept of an alert: its evidence as scored, its detector, whom it is about, how it came to be shown.
+
+    ``score`` is in the unit of the lane that ``scored_in`` names: a campaign's strongest finding may be another lane's.
+    """
 
     vector: dict[str, float]
     detector: str
     organisation: str  # The customer with most of its requests; "" where it names nobody.
     propensity: float
+    lane: str = ""
+    scored_in: str = ""
+    score: float = 0.0
 
 
 class LabelGiven(NamedTuple):
@@ -59,7 +65,8 @@ def judged(alert: Alert) -> Judged:
         requests[member.customer] += member.requests
     # Of customers with as many requests, the same one every time.
     organisation = max(sorted(requests), key=requests.__getitem__, default="")
-    return Judged(evidence_vector(alert), detector, organisation, alert.propensity)
+    scored_in = next((one.lane for one in alert.findings if one.score == alert.score), alert.lane)
+    return Judged(evidence_vector(alert), detector, organisation, alert.propensity, alert.lane, scored_in, alert.score)
 
 
 def practised(known: int) -> list[int]:
@@ -94,6 +101,10 @@ class Lessons:
     def positives(self) -> int:
         """Count the alerts that people confirmed."""
         return sum(each.verdict == CONFIRMED for each in self._standing.values())
+
+    def standing(self) -> list[tuple[Judged, str]]:
+        """Give the alerts that have a verdict, with it, in the order in which those were given."""
+        return [(each.judged, each.verdict) for each in self._standing.values()]
 
     def add(self, label: LabelGiven, alert: Judged) -> bool:
         """Take a label; False where it is known. A changed verdict is unlearned by learning all that stand anew."""

@@ -1,4 +1,4 @@
-"""The shelf: heads in shadow from the topic ``models`` into the database, beside the sink in its process.
+"""The shelf: versions in shadow from the topic ``models`` into the database, beside the sink in its process.
 
 The topic is compacted and small, so each start reads it from its beginning, on a consumer of its own without a group.
 """
@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from confluent_kafka import OFFSET_BEGINNING, TopicPartition
 
-from detection.ranking.head import TrainedHead
 from schemas.model_version import ModelVersion
 from schemas.topics import MODELS
 from services.adapters.kafka.batches import next_batch
-from services.adapters.postgres.models import store_shadows
+from services.adapters.postgres.models import require_usable, store_shadows
 from services.adapters.postgres.moments import EPOCH
 from services.adapters.retry import Backoff, Stopped, keep_trying
 from services.telemetry.logs import get_logger
@@ -67,7 +66,7 @@ class Shelf:
                 continue
             try:
                 version = _version.decode(message.value() or b"")
-                TrainedHead.of(version)
+                require_usable(version)
             except (msgspec.DecodeError, ValueError):
                 get_logger().error("model.unreadable", topic=message.topic(), offset=message.offset())
                 continue

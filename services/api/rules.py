@@ -61,6 +61,7 @@ RULES: Final[dict[str, Rule]] = {
     "GET /v1/models/{model}/comparison": READ,
     "POST /v1/models/{model}/promote": may("detection.publish"),
     "POST /v1/models/{model}/retire": may("detection.publish"),
+    "POST /v1/models/{model}/undo": may("detection.publish"),
     "GET /v1/users": may("users.manage"),
     "POST /v1/users": may("users.manage"),
     "PUT /v1/users/{name}/roles": may("users.manage"),

@@ -19,7 +19,7 @@ from schemas.request_event import RequestEvent
 from services import bootstrap
 from services.errors import ConfigurationError, StillwatchError
 from services.evaluation.backtest import Backtest, count_rejects, last_revisions, write_alerts
-from services.evaluation.heads import read_head
+from services.evaluation.heads import read_bars, read_head
 from services.evaluation.references import build_account_reference, build_references
 from services.evaluation.report import tell_evaluation
 from services.evaluation.truth import Evaluation, Requests, evaluate, read_truth
@@ -82,6 +82,10 @@ def backtest(
     head: Annotated[
         Path | None, typer.Option("--head", help="Order alerts by this head too, as `models export` writes it.")
     ] = None,
+    bars: Annotated[
+        Path | None,
+        typer.Option("--bars", help="Hold back what lies below these bars, as `models export` writes them."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run the detector over recorded traffic, without Kafka.
@@ -99,7 +103,7 @@ def backtest(
         )
     requests = Requests() if truth is not None else None
     config = bootstrap.load_detection_config(settings)
-    run = Backtest(config, references, partitions or settings.partitions, requests, read_head(head))
+    run = Backtest(config, references, partitions or settings.partitions, requests, read_head(head), read_bars(bars))
     ids: dict[str, str] = {}
     rejects: Counter[str] = Counter()
     began = time.process_time()

@@ -16,7 +16,7 @@ from schemas.alert import decode_alert
 from services import bootstrap
 from services.cli.shared_data import SHARED, SharedData
 from services.errors import ConfigurationError
-from services.evaluation.heads import read_head
+from services.evaluation.heads import read_bars, read_head
 from services.evaluation.pictures import crowds_picture, recipes_picture
 from services.evaluation.plan import Plan
 from services.evaluation.poisoning import Poisoning, PoisoningRow
@@ -73,6 +73,10 @@ def evaluate(
     head: Annotated[
         Path | None, typer.Option("--head", help="Order alerts by this head too, as `models export` writes it.")
     ] = None,
+    bars: Annotated[
+        Path | None,
+        typer.Option("--bars", help="Hold back what lies below these bars, as `models export` writes them."),
+    ] = None,
     partitions: Annotated[int, typer.Option("--partitions", min=1, help="Few are faster; alerts differ little.")] = 2,
     alerts: Annotated[
         Path | None, typer.Option("--alerts", help="Judge these alerts instead (JSON lines; all revisions say more).")
@@ -111,6 +115,7 @@ def evaluate(
         shared=str(shared) if shared.is_dir() else "",
         cache=cache or settings.base_dir / _WORLDS,
         head=read_head(head),
+        bars=read_bars(bars),
     )
     result = _run(plan, quiet=as_json)
     if poisoning:

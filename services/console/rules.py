@@ -43,6 +43,7 @@ RULES: Final[dict[str, Rule]] = {
     "GET /models": READ,
     "POST /models/promote": may("detection.publish"),
     "POST /models/retire": may("detection.publish"),
+    "POST /models/undo": may("detection.publish"),
     "GET /entitlements": READ,
     "POST /entitlements": may("entitlements.propose"),
     "POST /entitlements/proposals/{proposal_id}/approve": may("entitlements.approve"),

@@ -16,11 +16,12 @@ from sqlalchemy.orm import Session
 from detection.config import DetectionConfig
 from schemas.account_attributes import AccountAttributes
 from schemas.entitlement import Entitlement
+from schemas.model_version import BARS
 from schemas.request_event import RequestEvent
 from schemas.topics import ACCOUNT_ATTRIBUTES, ENTITLEMENTS, REQUESTS
 from services import bootstrap
 from services.adapters.clock import utc_now
-from services.adapters.postgres import trials
+from services.adapters.postgres import models, trials
 from services.adapters.postgres.engine import create_engine
 from services.adapters.postgres.moments import to_unix_ms
 from services.console.comparing import compare
@@ -70,6 +71,7 @@ def _run(engine: Engine, tenant: str, trial_id: str, base: ClientConfig, tell: C
         row = trials.find(session, tenant, trial_id)
         candidate = msgspec.convert(row.config, DetectionConfig)
         since_ms = to_unix_ms(row.since)
+        bars = models.live_version(session, tenant, BARS)
     running = bootstrap.load_detection_config(settings)
     references = bootstrap.load_references(settings)
     tell(told="Reading the retained requests")
@@ -78,7 +80,7 @@ def _run(engine: Engine, tenant: str, trial_id: str, base: ClientConfig, tell: C
     entitlements = list(_read(base, ENTITLEMENTS.name, Entitlement, None))
     alerts = []
     for number, (name, config) in enumerate((("running", running), ("candidate", candidate))):
-        run = Backtest(config, references, settings.partitions)
+        run = Backtest(config, references, settings.partitions, bars=bars)
         run.tell(attributes, entitlements)
         played = _noted(events, tell, f"Playing the {name} configuration", number)
         alerts.append(last_revisions(run.run(played)))

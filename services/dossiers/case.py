@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import select
 
+from detection.ranking.interval import wilson
 from services.adapters.postgres import audit
 from services.adapters.postgres.alerts import read_alert
 from services.adapters.postgres.lifecycle import acts, quality
@@ -117,7 +118,7 @@ def _judgement(session: Session, tenant: str, found: AlertDetail) -> dict[str, A
 def _certainty(session: Session, tenant: str, found: AlertDetail) -> dict[str, Any]:
     measured = {row.detector: row for row in quality.measure(session, tenant).precision}
     row = measured.get(found.alert.detector)
-    low, high = quality.wilson(0, 0)
+    low, high = wilson(0, 0)
     return {
         "detector": found.alert.detector,
         "confidence": found.alert.confidence,

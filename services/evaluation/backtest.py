@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from detection.config import DetectionConfig
     from detection.detectors.reference import References
     from detection.outcomes import Alert
+    from detection.ranking.bars import BarsRecord
     from detection.ranking.head import HeadRecord
     from schemas.account_attributes import AccountAttributes
     from schemas.entitlement import Entitlement
@@ -44,6 +45,7 @@ class BacktestCounts(msgspec.Struct, kw_only=True):
     last_ms: int = 0
     findings: dict[str, int] = {}
     suppressed: int = 0
+    held: dict[str, int] = {}  # Incidents below the bars at the end, by lane.
     revisions: int = 0
     alerts: int = 0
 
@@ -51,7 +53,8 @@ class BacktestCounts(msgspec.Struct, kw_only=True):
 class Backtest:
     """One run. Give attributes and entitlements before the events; ``watch`` sees every chunk of ``EVENT`` columns.
 
-    ``head`` has its say from the first hop on, as on the live path where it was promoted before. Raises ValueError.
+    ``head`` and ``bars`` have their say from the first hop on, as on the live path where they were promoted before.
+    Raises ValueError.
     """
 
     def __init__(
@@ -61,10 +64,12 @@ class Backtest:
         partitions: int,
         watch: Callable[[StructuredArray], None] | None = None,
         head: HeadRecord | None = None,
+        bars: BarsRecord | None = None,
     ) -> None:
         self.counts = BacktestCounts()
         self.pipeline = LocalPipeline(config, references, partitions)
         self.pipeline.order_by(head)
+        self.pipeline.hold_by(bars)
         self._partitions = partitions
         self._watch = watch
 
@@ -98,6 +103,7 @@ class Backtest:
         self.counts.late = self.pipeline.late
         self.counts.findings = dict(sorted(self.pipeline.findings.items()))
         self.counts.suppressed = self.pipeline.suppressed
+        self.counts.held = {lane: held for lane, held in self.pipeline.held.items() if held}
 
     def _count(self, columns: StructuredArray) -> None:
         first, last = int(columns["time"].min()), int(columns["time"].max())

@@ -37,6 +37,7 @@ class Plan:
     shared: str = ""
     cache: Path | None = field(default=None, compare=False)
     head: ModelVersion | None = None
+    bars: ModelVersion | None = None
 
     def world(self, seed: int) -> WorldOptions:
         """Give the world of one seed."""

@@ -194,7 +194,7 @@ class Evaluator:
         references: References,
     ) -> None:
         self.tell(f"{what}: {variant}, {len(whole.events):,} requests")
-        run = detect(whole, config, references, self.plan.partitions, self.plan.head)
+        run = detect(whole, config, references, self.plan.partitions, self.plan.head, self.plan.bars)
         self._clock.requests += len(whole.events)
         self._clock.seconds += run.cpu_seconds
         start = options.start_ms

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from detection.config import DetectionConfig
     from detection.detectors.reference import References
     from detection.outcomes import Alert
+    from detection.ranking.bars import BarsRecord
     from detection.ranking.head import HeadRecord
     from services.evaluation.sketched import Sketched
 
@@ -55,10 +56,18 @@ def entitlements() -> list[Entitlement]:
 
 
 def detect(
-    world: Sketched, config: DetectionConfig, references: References, partitions: int, head: HeadRecord | None = None
+    world: Sketched,
+    config: DetectionConfig,
+    references: References,
+    partitions: int,
+    head: HeadRecord | None = None,
+    bars: BarsRecord | None = None,
 ) -> Run:
-    """Run the detector over a world, with what is known of its accounts and licences; ``head`` orders the alerts."""
-    run = Backtest(config, references, partitions, head=head)
+    """Run the detector over a world, with what is known of its accounts and licences.
+
+    ``head`` orders the alerts, ``bars`` hold some back.
+    """
+    run = Backtest(config, references, partitions, head=head, bars=bars)
     run.tell_columns(world.attributes, entitlements())
     began = time.process_time()
     alerts = list(run.play(_chunks(world.events)))

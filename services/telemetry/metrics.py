@@ -80,7 +80,12 @@ METRICS: Final[tuple[Metric, ...]] = (
     Metric("stillwatch_outbox_relayed_total", "counter", ("topic",), "Rows relayed."),
     Metric("stillwatch_labels_total", "counter", ("verdict",), "Labels seen by the learning job."),
     Metric("stillwatch_label_precision", "gauge", ("detector",), "Share of verdicts that are true positives."),
-    Metric("stillwatch_model_live_version", "gauge", ("model",), "Promoted version that orders alerts; 0: none."),
+    Metric("stillwatch_model_live_version", "gauge", ("model",), "Promoted version of the head or the bars; 0: none."),
+    Metric(
+        "stillwatch_bar", "gauge", ("lane", "stage"), "What a threshold is multiplied with: shadow as proposed, live."
+    ),
+    Metric("stillwatch_incidents_held", "gauge", ("lane",), "Open incidents below the bar that is live, not raised."),
+    Metric("stillwatch_drifts_total", "counter", ("lane",), "Changes of a lane's scores that ADWIN has found."),
     Metric("stillwatch_decisions_total", "counter", ("action", "dry_run"), "Decisions published."),
     Metric("stillwatch_gateway_events_total", "counter", ("format",), "Requests published by a gateway."),
     Metric("stillwatch_gateway_rejects_total", "counter", ("format", "reason"), "Records that are no request."),

@@ -12,16 +12,17 @@ import msgspec
 
 from detection.policy.entitlements import Entitlements
 from schemas.entitlement import Entitlement
-from schemas.model_version import SUPERVISED, ModelVersion, model_key
+from schemas.model_version import ModelVersion, model_key
 from schemas.topics import ENTITLEMENTS, MODELS
 from services.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from stream_jobs.faust_host.ports import Record, TopicLog
 
 _decoder: Final = msgspec.json.Decoder(Entitlement)
 _model_decoder: Final = msgspec.json.Decoder(ModelVersion)
-_LIVE: Final = model_key(SUPERVISED, "live")
 
 
 class EntitlementsView:
@@ -60,26 +61,28 @@ class EntitlementsView:
         return entitlement
 
 
-class LiveHeadView:
-    """The supervised head that a person has promoted: ``head`` is None before the first, and after a retirement."""
+class LiveModelsView:
+    """The models that a person has promoted, by name: none before the first promotion, and after a retirement."""
 
-    def __init__(self, log: TopicLog) -> None:
+    def __init__(self, log: TopicLog, models: Sequence[str]) -> None:
         self._log = log
         self._positions: dict[int, int] = {}
-        self.head: ModelVersion | None = None
+        self._keys = {model_key(model, "live"): model for model in models}
+        self.live: dict[str, ModelVersion] = {}
 
-    async def catch_up(self) -> bool:
-        """Read what is new; tell whether the head is another one than before."""
+    async def catch_up(self) -> set[str]:
+        """Read what is new; names the models that are live in another version than before, or live no more."""
         records, self._positions = await self._log.read(MODELS, self._positions)
-        before = self.head
+        before = dict(self.live)
         for record in records:
-            if record.key == _LIVE:
-                self._take(record)
-        return self.head != before
+            model = self._keys.get(record.key or b"")
+            if model is not None:
+                self._take(model, record)
+        return {model for model in self._keys.values() if self.live.get(model) != before.get(model)}
 
-    def _take(self, record: Record) -> None:
+    def _take(self, model: str, record: Record) -> None:
         if record.value is None:
-            self.head = None
+            self.live.pop(model, None)
             return
         try:
             version = _model_decoder.decode(record.value)
@@ -87,4 +90,7 @@ class LiveHeadView:
             # As for entitlements: a view may meet the record at every start. What was in use stays in use.
             get_logger().error("model.unreadable", topic=record.topic, offset=record.offset)
             return
-        self.head = version if version.stage == "live" else None
+        if version.stage == "live":
+            self.live[model] = version
+        else:
+            self.live.pop(model, None)

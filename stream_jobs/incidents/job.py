@@ -5,8 +5,8 @@ loaded as of an offset and the findings behind it are taken again, which gives t
 drop what they know by ``(alert_id, revision)``. Should the group's offset be ahead of the state (a late writer, a
 wiped topic), the gap is read from the log first.
 
-Entitlements and the promoted head come from outside of that log: each counts from the first hop that closes after it
-was read.
+Entitlements, the promoted head and the promoted bars come from outside of that log: each counts from the first hop that
+closes after it was read.
 """
 
 from __future__ import annotations
@@ -15,15 +15,16 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from detection.ranking.bars import LANES
 from schemas.alert import encode_alert
 from schemas.dead_letter import name_failure
 from schemas.finding import SourceClosed, decode_finding
 from schemas.headers import binary_headers
-from schemas.model_version import SUPERVISED
+from schemas.model_version import BARS, SUPERVISED
 from schemas.topics import ALERTS, FINDINGS
 from services.telemetry.logs import get_logger
 from stream_jobs.faust_host.ports import Outgoing
-from stream_jobs.faust_host.views import EntitlementsView, LiveHeadView
+from stream_jobs.faust_host.views import EntitlementsView, LiveModelsView
 from stream_jobs.incidents.state import StateStore
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class IncidentsJob:
         self._step = new_step()
         self._store = StateStore(ports.outbox, ports.log)
         self._entitlements = EntitlementsView(ports.log)
-        self._head = LiveHeadView(ports.log)
+        self._models = LiveModelsView(ports.log, (SUPERVISED, BARS))
         self._applied: Record | None = None
         self._asof = -1
         self._saved = -1
@@ -64,7 +65,7 @@ class IncidentsJob:
         self._sources: dict[str, int] = {}
 
     async def open(self) -> None:
-        """Load the newest state, all entitlements, and the head that is live."""
+        """Load the newest state, all entitlements, and the head and the bars that are live."""
         self._step = self._new_step()
         self._store = StateStore(self._ports.outbox, self._ports.log)
         found = await self._store.load()
@@ -76,9 +77,9 @@ class IncidentsJob:
         self._alerts_unsaved = False
         self._saved_at = self._clock.monotonic()
         self._entitlements = EntitlementsView(self._ports.log)
-        self._head = LiveHeadView(self._ports.log)
+        self._models = LiveModelsView(self._ports.log, (SUPERVISED, BARS))
         await self._read_entitlements()
-        await self._read_head()
+        await self._read_models()
         self._tell()
 
     async def handle(self, record: Record) -> None:
@@ -93,13 +94,13 @@ class IncidentsJob:
             self._ports.line.finish(record)
 
     async def tick(self) -> None:
-        """Save when it is time; look for new entitlements and another head."""
+        """Save when it is time; look for new entitlements, another head and other bars."""
         waited = self._clock.monotonic() - self._saved_at
         due = SAVE_ALERTS_SECONDS if self._alerts_unsaved else SAVE_SECONDS
         if self._asof > self._saved and waited >= due:
             await self._save()
         await self._read_entitlements()
-        await self._read_head()
+        await self._read_models()
         self._tell()
 
     async def drain(self) -> None:
@@ -157,24 +158,35 @@ class IncidentsJob:
         for entitlement in await self._entitlements.catch_up():
             self._step.entitle(entitlement)
 
-    async def _read_head(self) -> None:
-        if not await self._head.catch_up():
-            return
-        head = self._head.head
-        try:
-            self._step.order_by(head)
-        except ValueError as error:
-            get_logger().error("model.unusable", error=str(error))
-            return
-        version = 0 if head is None else head.version
-        self._ports.metrics.gauge("stillwatch_model_live_version", model=SUPERVISED).set(version)
-        get_logger().info("model.loaded", model=SUPERVISED, version=version)
+    async def _read_models(self) -> None:
+        for model in sorted(await self._models.catch_up()):
+            live = self._models.live.get(model)
+            try:
+                if model == SUPERVISED:
+                    self._step.order_by(live)
+                else:
+                    self._step.hold_by(live)
+            except ValueError as error:
+                get_logger().error("model.unusable", error=str(error))
+                continue
+            for lane in LANES:
+                self._ports.metrics.gauge("stillwatch_bar", lane=lane, stage="live").set(self._step.bar_of(lane))
+            version = 0 if live is None else live.version
+            self._ports.metrics.gauge("stillwatch_model_live_version", model=model).set(version)
+            get_logger().info("model.loaded", model=model, version=version)
 
     def _tell(self) -> None:
         """Name the source that holds the hops back, for /readyz and the metrics."""
         hop = self._step.closed_hop
-        self._ports.details |= {"asof": str(self._asof), "closed_hop": str(hop), "head": self._step.head}
+        self._ports.details |= {
+            "asof": str(self._asof),
+            "closed_hop": str(hop),
+            "head": self._step.head,
+            "bars": self._step.bars,
+        }
         metrics = self._ports.metrics
+        for lane, held in self._step.held.items():
+            metrics.gauge("stillwatch_incidents_held", lane=lane).set(held)
         if hop >= 0:
             seconds = (hop + 1) * self._hop_ms / 1000
             metrics.gauge("stillwatch_closed_hop_time_seconds", job=NAME, partition="0").set(seconds)

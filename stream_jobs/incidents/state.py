@@ -94,10 +94,12 @@ class StateStore:
         self._log = log
         self._next = SLOTS[0]
 
-    async def load(self) -> SavedState | None:
-        """Read the newest complete state from the topic's end backwards; None where there is none."""
+    async def load(self, window: int = FIRST_WINDOW) -> SavedState | None:
+        """Read the newest complete state from the topic's end backwards; None where there is none.
+
+        ``window`` is how many records are read at first.
+        """
         ((begin, end),) = (await self._log.bounds(INCIDENTS_STATE)).values()
-        window = FIRST_WINDOW
         while True:
             start = max(begin, end - window)
             records, _ = await self._log.read(INCIDENTS_STATE, {0: start})

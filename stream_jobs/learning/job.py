@@ -1,4 +1,4 @@
-"""Labels in, versions of the supervised head out, on the compacted topic ``models``, stage ``shadow``.
+"""Labels in, versions of the supervised head and of the bars out, on the compacted topic ``models``, stage ``shadow``.
 
 The labels' log is small and kept for ever, so the state is rebuilt from its start: no table, no checkpoint. A version
 says how many labels it has seen, so a crash after publishing publishes the same bytes again.
@@ -22,6 +22,7 @@ from stream_jobs.faust_host.ports import Outgoing
 
 if TYPE_CHECKING:
     from stream_jobs.faust_host.ports import Ports, Record
+    from stream_jobs.learning.bars import BarsProposer
 
 NAME: Final = "learning"
 SOURCE: Final = "stillwatch/learning"
@@ -34,8 +35,9 @@ _decoder: Final = msgspec.json.Decoder(ModelVersion)
 class LearningJob:
     """The job on its ports; see ``StreamJob``."""
 
-    def __init__(self, ports: Ports) -> None:
+    def __init__(self, ports: Ports, bars: BarsProposer) -> None:
         self._ports = ports
+        self._bars = bars
         self._lessons = Lessons()
         self._alerts: AlertsView[Judged] = AlertsView(ports.log, judged)
         self._next: dict[int, int] = {}
@@ -59,6 +61,7 @@ class LearningJob:
             get_logger().warning("model.rebuilt_short", model=SUPERVISED, labels_lost=self._lost)
         if self._version > published:
             await self._publish()
+        await self._bars.open()
         self._tell()
 
     async def handle(self, record: Record) -> None:
@@ -71,7 +74,8 @@ class LearningJob:
         self._ports.line.finish(record)
 
     async def tick(self) -> None:
-        """Nothing waits for time."""
+        """Look at what stands open, and say where the bars should be."""
+        await self._bars.look(self._lessons.standing())
 
     async def drain(self) -> None:
         """Nothing is held back."""

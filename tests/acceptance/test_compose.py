@@ -19,10 +19,11 @@ from services.settings import _SECRETS
 ROOT = Path(__file__).parents[2]
 COMPOSE = ROOT / "docker-compose.yml"
 LOADER = "github.com/compose-spec/compose-go/v2/cmd@v2.16.2"
-PINNED = re.compile(r"[a-z0-9./-]+:[0-9][\w.-]*@sha256:[0-9a-f]{64}")
+PINNED = re.compile(r"[a-z0-9./-]+:v?[0-9][\w.-]*@sha256:[0-9a-f]{64}")
 DOCUMENT: dict[str, Any] = yaml.safe_load(COMPOSE.read_text(encoding="utf-8"))
 SERVICES: dict[str, dict[str, Any]] = DOCUMENT["services"]
 TASKS = {"topics", "migrate"}
+BESIDE = {"prometheus", "grafana"}  # With the profile `full` only.
 every_service = pytest.mark.parametrize("name", SERVICES)
 
 
@@ -45,7 +46,13 @@ def loader(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.acceptance
 def test_the_loader_of_compose_accepts_the_file(loader: Path) -> None:
     loaded = subprocess.run(
-        [loader, "-format", "json", COMPOSE.name], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+        [loader, "-format", "json", COMPOSE.name],
+        cwd=ROOT,
+        env={**os.environ, "COMPOSE_PROFILES": "full"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert loaded.returncode == 0, loaded.stderr
     model = json.loads(loaded.stdout)
@@ -72,7 +79,13 @@ def test_what_a_service_refers_to_is_there(name: str) -> None:
     service = SERVICES[name]
     assert set(service["networks"]) <= set(DOCUMENT["networks"])
     assert set(service.get("secrets", [])) <= set(DOCUMENT["secrets"])
-    assert {volume.partition(":")[0] for volume in service.get("volumes", [])} <= set(DOCUMENT["volumes"])
+    for volume in service.get("volumes", []):
+        source, _, target = volume.partition(":")
+        if source.startswith("./"):
+            assert (ROOT / source).is_dir()
+            assert target.endswith(":ro"), "what is in the repository is nobody's to change"
+        else:
+            assert source in DOCUMENT["volumes"]
     for other, how in service.get("depends_on", {}).items():
         finished = how["condition"] == "service_completed_successfully"
         assert finished == (other in TASKS)
@@ -111,7 +124,8 @@ def test_every_service_has_a_health_check(name: str) -> None:
     check = SERVICES[name]["healthcheck"]
     assert check["test"][0] == "CMD", "no shell between the check and its exit code"
     assert {"interval", "timeout", "retries"} <= set(check)
-    if name not in TASKS | {"kafka", "postgres"}:
+    assert (service := SERVICES[name]).get("profiles") == (["full"] if name in BESIDE else None), service["image"]
+    if name not in TASKS | BESIDE | {"kafka", "postgres"}:
         assert "/readyz" in check["test"][-1]
 
 
@@ -149,9 +163,9 @@ def test_the_key_goes_to_the_gateways_side_only() -> None:
     assert {name for name, service in SERVICES.items() if "hmac_key" in service.get("secrets", [])} == {"normalise"}
 
 
-def test_only_the_api_is_published_and_only_to_loopback() -> None:
+def test_only_the_api_and_grafana_are_published_and_only_to_loopback() -> None:
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
-    assert published == {"api": ["127.0.0.1:8080:8080"]}
+    assert published == {"api": ["127.0.0.1:8080:8080"], "grafana": ["127.0.0.1:3000:3000"]}
 
 
 def test_the_script_makes_each_secret_once(tmp_path: Path) -> None:

@@ -52,6 +52,8 @@ SHAPES: dict[str, tuple[str, ...]] = {
     "without strimzi": ("kafka.strimzi.topics=false", "kafka.strimzi.users=false", "kafka.securityProtocol=SSL"),
     "fixed sizes": ("autoscaling.kind=none", "networkPolicy.enabled=false", "image.digest=sha256:" + "0" * 64),
 }
+# The first run of a machine builds Helm.
+pytestmark = pytest.mark.timeout(1200)
 every_shape = pytest.mark.parametrize("shape", SHAPES)
 
 

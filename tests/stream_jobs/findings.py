@@ -14,6 +14,7 @@ from schemas.finding import decode_finding, encode_finding
 
 if TYPE_CHECKING:
     from detection.outcomes import Lane
+    from detection.ranking.bars import BarsRecord
 
 CAMPAIGNS = 12
 
@@ -76,9 +77,10 @@ def findings_log(hops: int, partitions: int, seed: int = 7) -> list[bytes]:
     return log
 
 
-def undisturbed(log: list[bytes], partitions: int) -> dict[tuple[str, int], bytes]:
+def undisturbed(log: list[bytes], partitions: int, bars: BarsRecord | None = None) -> dict[tuple[str, int], bytes]:
     """The alerts of the step over the same log, without any broker, by id and revision."""
     step = IncidentsStep(DetectionConfig(), partitions, partitions)
+    step.hold_by(bars)
     found: dict[tuple[str, int], bytes] = {}
     for raw in log:
         record = decode_finding(raw)

@@ -1,7 +1,8 @@
-"""Published heads as the database knows them: the newest in shadow, the one that is live, and who promoted it.
+"""Published models as the database knows them: the newest in shadow, the one that is live, and who promoted it.
 
-The shelf of the alert sink stores what the learning job publishes in shadow. Promotion is an act: the row that is live,
-its audit row and the record for Kafka in one transaction.
+There are two: the head, which orders alerts, and the bars, which thresholds are multiplied with. The shelf of the alert
+sink stores what the learning job publishes in shadow. Promotion is an act: the row that is live, its audit row and the
+record for Kafka in one transaction; and it can be undone.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ from sqlalchemy import CheckConstraint, exists, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, mapped_column
 
+from detection.ranking.bars import LANES, Bars
 from detection.ranking.head import TrainedHead
 from detection.ranking.lessons import JUDGED
 from detection.ranking.priority import LEAST_POSITIVES
 from schemas.headers import text_headers
-from schemas.model_version import ModelVersion, model_key
+from schemas.model_version import BARS, SUPERVISED, ModelVersion, model_key
 from schemas.topics import MODELS
 from services.adapters.postgres import audit, outbox
 from services.adapters.postgres.lifecycle.acts import LostRaceError
@@ -27,7 +29,7 @@ from services.adapters.postgres.tables import Base, LabelRow
 from services.errors import StillwatchError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from sqlalchemy import Connection
     from sqlalchemy.orm import Session
@@ -39,7 +41,10 @@ _decoder: Final = msgspec.json.Decoder(ModelVersion)
 
 
 class ModelRow(Base):
-    """One head at one stage. ``record`` is the exact bytes on the topic; a retired head keeps the live one's row."""
+    """One model at one stage. ``record`` is the exact bytes on the topic; a retired one keeps the live one's row.
+
+    ``previous`` is the record that was live until this one took its place; None where there was none.
+    """
 
     __tablename__ = "models"
     __table_args__ = (CheckConstraint("stage IN ('shadow', 'live')", name="stage"),)
@@ -56,10 +61,17 @@ class ModelRow(Base):
     promoted_by: Mapped[str | None]
     retired_at: Mapped[datetime | None]
     retired_by: Mapped[str | None]
+    previous: Mapped[bytes | None]
 
     def published(self) -> ModelVersion:
         """Read the record."""
         return _decoder.decode(self.record)
+
+    def before(self) -> int | None:
+        """Give the version that an undo would put back; None where nothing would be live."""
+        if self.retired_at is not None:
+            return self.version
+        return None if self.previous is None else _decoder.decode(self.previous).version
 
 
 class UnknownModelError(StillwatchError):
@@ -69,15 +81,26 @@ class UnknownModelError(StillwatchError):
 
 
 class NotReadyError(StillwatchError):
-    """The head has learned too little to have a say, or is live already."""
+    """The version has learned too little to have a say, or is live already."""
 
-    hint = f"It needs {LEAST_POSITIVES} confirmed alerts, and to be another version than the one that is live."
+    hint = f"A head needs {LEAST_POSITIVES} confirmed alerts; and it must be another version than the live one."
 
 
 class OwnModelError(StillwatchError):
-    """Whoever gave one of its verdicts has a part in the head, and never promotes it."""
+    """Whoever gave one of its verdicts has a part in the version, and never promotes it."""
 
     hint = "Ask another person with the role publisher."
+
+
+_READERS: Final[dict[str, Callable[[ModelVersion], object]]] = {SUPERVISED: TrainedHead.of, BARS: Bars.of}
+
+
+def require_usable(version: ModelVersion) -> None:
+    """Read a version as the jobs do; raises ValueError where they could not use it."""
+    reader = _READERS.get(version.model)
+    if reader is None:
+        raise ValueError(f"{version.model} is no model of ours")
+    reader(version)
 
 
 def store_shadows(connection: Connection, tenant: str, versions: Sequence[ModelVersion], now: datetime) -> None:
@@ -96,14 +119,20 @@ def store_shadows(connection: Connection, tenant: str, versions: Sequence[ModelV
 
 
 def list_models(session: Session, tenant: str) -> Sequence[ModelRow]:
-    """Give every head, by model, the live one first."""
+    """Give every version, by model, the live one first."""
     rows = select(ModelRow).where(ModelRow.tenant == tenant)
     return session.scalars(rows.order_by(ModelRow.model, ModelRow.stage)).all()
 
 
 def find_model(session: Session, tenant: str, model: str, stage: str) -> ModelRow | None:
-    """Give one head."""
+    """Give one version."""
     return session.get(ModelRow, (tenant, model, stage))
+
+
+def live_version(session: Session, tenant: str, model: str) -> ModelVersion | None:
+    """Give the version that the jobs use; None where none is live."""
+    row = find_model(session, tenant, model, "live")
+    return None if row is None or row.retired_at is not None else row.published()
 
 
 def promote(
@@ -115,7 +144,7 @@ def promote(
     now: datetime,
     expected_versions: frozenset[int] | None = None,
 ) -> ModelRow:
-    """Make the head in shadow the live one, in the open transaction; it goes to the topic ``models``.
+    """Make the version in shadow the live one, in the open transaction; it goes to the topic ``models``.
 
     ``expected_versions`` holds the version that was looked at; None takes any. Raises UnknownModelError, LostRaceError,
     NotReadyError or OwnModelError.
@@ -128,21 +157,56 @@ def promote(
         raise LostRaceError(f"{model} has learned on: the shadow is version {shadow.version} now")
     live = session.get(ModelRow, (tenant, model, "live"))
     standing = live if live is not None and live.retired_at is None else None
-    if shadow.positives < LEAST_POSITIVES or (standing is not None and standing.version == shadow.version):
+    little = model == SUPERVISED and shadow.positives < LEAST_POSITIVES  # Bars say of each lane what they rest on.
+    if little or (standing is not None and standing.version == shadow.version):
         raise NotReadyError(f"{model} {shadow.version} cannot be promoted")
-    if _has_judged(session, tenant, actor):
+    if shadow.trained_on and _has_judged(session, tenant, actor):
         raise OwnModelError(f"{actor} has given verdicts that {model} learned from")
     before = None if standing is None else describe(standing)
     promoted = msgspec.structs.replace(shadow.published(), stage="live")
-    TrainedHead.of(promoted)  # What no job could use is never sent to one; the shelf has read it so already.
+    require_usable(promoted)  # What no job could use is never sent to one; the shelf has read it so already.
+    replaced = None if standing is None else standing.record
     if live is None:
         live = ModelRow(tenant=tenant, model=model, stage="live")
         session.add(live)
-    live.version, live.trained_on, live.positives = shadow.version, shadow.trained_on, shadow.positives
-    live.created_at, live.stored_at, live.record = shadow.created_at, now, _encoder.encode(promoted)
-    live.promoted_by, live.retired_at, live.retired_by = actor, None, None
+    live.previous = replaced
+    _put(live, promoted, actor, now)
     session.flush()
     _tell(session, live, promoted, "model.promoted", actor, before, now)
+    return live
+
+
+def undo(
+    session: Session,
+    tenant: str,
+    model: str,
+    *,
+    actor: str,
+    now: datetime,
+    expected_versions: frozenset[int] | None = None,
+) -> ModelRow:
+    """Put back what was live before the last act on this model; done twice, it is as it was.
+
+    After a promotion that is the version before, or none; after a retirement the version that was retired. Raises
+    UnknownModelError or LostRaceError.
+    """
+    session.execute(_TURN, {"tenant": tenant, "model": model})
+    live = session.get(ModelRow, (tenant, model, "live"), with_for_update=True)
+    if live is None:
+        raise UnknownModelError(f"no {model} was ever live")
+    if expected_versions is not None and live.version not in expected_versions:
+        raise LostRaceError(f"version {live.version} of {model} is live now")
+    if live.retired_at is None and live.previous is None:
+        return retire(session, tenant, model, actor=actor, now=now)
+    before = describe(live)
+    if live.retired_at is not None:
+        restored = msgspec.structs.replace(live.published(), stage="live")
+    else:
+        restored = _decoder.decode(live.previous or b"")
+        live.previous = live.record
+    _put(live, restored, actor, now)
+    session.flush()
+    _tell(session, live, restored, "model.restored", actor, before, now)
     return live
 
 
@@ -155,7 +219,7 @@ def retire(
     now: datetime,
     expected_versions: frozenset[int] | None = None,
 ) -> ModelRow:
-    """Take the live head's say away: alerts are ordered by their scores alone. Once is enough, again changes nothing.
+    """Take the live version's say away: scores and configured thresholds stand alone. Once is enough.
 
     Raises UnknownModelError or LostRaceError.
     """
@@ -176,9 +240,19 @@ def retire(
 
 
 def describe(row: ModelRow) -> dict[str, object]:
-    """Give what the audit says of a head."""
+    """Give what the audit says of a version."""
     stage = "retired" if row.retired_at is not None else row.stage
-    return {"version": row.version, "stage": stage, "trained_on": row.trained_on, "positives": row.positives}
+    told = {"version": row.version, "stage": stage, "trained_on": row.trained_on, "positives": row.positives}
+    if row.model != BARS:
+        return told
+    bars = Bars.of(row.published())
+    return told | {"bars": {lane: bars.of_lane(lane) for lane in LANES}}
+
+
+def _put(live: ModelRow, version: ModelVersion, actor: str, now: datetime) -> None:
+    live.version, live.trained_on, live.positives = version.version, version.trained_on, version.positives
+    live.created_at, live.stored_at, live.record = read_moment(version.created_at), now, _encoder.encode(version)
+    live.promoted_by, live.retired_at, live.retired_by = actor, None, None
 
 
 def _has_judged(session: Session, tenant: str, actor: str) -> bool:

@@ -9,10 +9,10 @@ from sqlalchemy import and_, select
 
 from detection.ranking.comparison import Case, Order, compare
 from detection.ranking.head import TrainedHead
+from detection.ranking.interval import wilson
 from detection.ranking.lessons import LabelGiven
 from schemas.alert import decode_alert
-from services.adapters.postgres.lifecycle.quality import wilson
-from services.adapters.postgres.models import find_model
+from services.adapters.postgres.models import live_version
 from services.adapters.postgres.moments import format_moment
 from services.adapters.postgres.tables import AlertRevisionRow, AlertRow, LabelRow
 
@@ -47,8 +47,7 @@ class Compared:
 def compare_heads(session: Session, tenant: str, model: str) -> Compared:
     """Compare the live head, the shadow as it was before each verdict, and the scores alone."""
     cases = _cases(session, tenant)
-    row = find_model(session, tenant, model, "live")
-    live = None if row is None or row.retired_at is not None else row.published()
+    live = live_version(session, tenant, model)
     found = compare(cases, None if live is None else TrainedHead.of(live), "" if live is None else live.created_at)
     since = found.since if any(order.judged for order in found.since) else []
     return Compared(len(cases), [_precision(order) for order in found.overall], [_precision(each) for each in since])

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any, Final
 from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse, JSONResponse
 
-from services.adapters.postgres import insight
+from schemas.model_version import BARS
+from services.adapters.postgres import insight, models
 from services.adapters.postgres.lifecycle import quality
 from services.api.context import Context  # noqa: TC001 - FastAPI reads annotations at run time
+from services.api.promotion_models import BarAnswer
 from services.console.rendering import render
 from services.console.state import state_of
 from services.console.viewer import viewer_of
@@ -40,6 +42,8 @@ def show_overview(request: Request, context: Context) -> HTMLResponse:
         campaigns = insight.top_campaigns(session, viewer_of(request).tenant, limit=TOP)
         rate = insight.alert_rate(session, viewer_of(request).tenant, since=now - DAY, step=STEP)
         precision = quality.measure(session, viewer_of(request).tenant, now - 30 * DAY).precision
+        proposed = models.find_model(session, viewer_of(request).tenant, BARS, "shadow")
+        drifted = [] if proposed is None else [each for each in BarAnswer.of(proposed.published()) if each.drift]
     samples = state.flow.samples() if state.flow is not None else []
     rates = state.flow.rates() if state.flow is not None else []
     checks = {name: check() for name, check in context.checks.items()}
@@ -64,6 +68,7 @@ def show_overview(request: Request, context: Context) -> HTMLResponse:
         checks=checks,
         ready=all(check.ready for check in checks.values()),
         bars=rate_bars(rate, now),
+        drifted=drifted,
     )
 
 

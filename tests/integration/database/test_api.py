@@ -324,5 +324,5 @@ def test_every_operation_keeps_its_contract(app: FastAPI, engine: Engine, alerts
                 statuses[response.status_code] += 1
 
             exercise()
-    assert len(operations) == 53
+    assert len(operations) == 54
     assert statuses[200 if mode is GenerationMode.POSITIVE else 422] > 20

@@ -318,3 +318,41 @@ def test_a_restart_finds_the_head_that_is_live() -> None:
         assert job._step.head == ""
 
     asyncio.run(scenario())
+
+
+def test_bars_that_were_live_from_the_first_hop_give_the_steps_alerts_through_every_death() -> None:
+    broker, line = MemoryBroker(), MemoryLine()
+    records, log = log_on(broker, 40)
+    raw = head(3, model="bars", parameters={"bar.pool": 1.2, "bar.account": 1.25})
+    broker.append(MODELS.name, b"bars/live", raw)
+    for sends in (3, 7, 1, 23):
+        with contextlib.suppress(Killed):
+            asyncio.run(run(DyingBroker(broker, sends), line, records))
+    asyncio.run(run(broker, line, records))
+    bars = msgspec.json.decode(raw, type=ModelVersion)
+    assert alerts(broker) == undisturbed(log, PARTITIONS, bars)
+    assert 0 < len(alerts(broker)) < len(undisturbed(log, PARTITIONS))
+
+
+def test_bars_follow_their_topic_and_what_is_none_changes_nothing() -> None:
+    async def scenario() -> None:
+        broker = MemoryBroker()
+        job = make(broker, MemoryLine(), ManualClock())
+        await job.open()
+        assert job._step.bars == ""
+        broker.append(MODELS.name, b"bars/shadow", head(4, "shadow", model="bars", parameters={"bar.pool": 1.2}))
+        await job.tick()
+        assert job._step.bars == ""
+        broker.append(MODELS.name, b"bars/live", head(4, model="bars", parameters={"bar.pool": 1.2}))
+        await job.tick()
+        assert (job._step.bars, job._step.bar_of("pool"), job._step.head) == ("bars/4", 1.2, "")
+        broker.append(MODELS.name, b"bars/live", b"no bars")
+        await job.tick()
+        assert job._step.bars == "bars/4"
+        await job.open()
+        assert job._step.bars == "bars/4"
+        broker.append(MODELS.name, b"bars/live", head(4, "retired", model="bars", parameters={"bar.pool": 1.2}))
+        await job.tick()
+        assert job._step.bars == ""
+
+    asyncio.run(scenario())

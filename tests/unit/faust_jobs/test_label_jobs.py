@@ -8,17 +8,22 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
+from detection.config import DetectionConfig
+from detection.incidents.step import IncidentsStep
 from detection.outcomes import Alert, Evidence, FindingReference, Member
+from detection.ranking.proposing import budget_of
 from schemas.alert import encode_alert
 from schemas.label import Label
 from schemas.model_version import ModelVersion
 from schemas.topics import ALERTS, LABELS, MODELS
+from services.adapters.clock import SystemClock
 from services.telemetry.metrics import Metrics
 from stream_jobs.faust_host.memory import MemoryBroker, MemoryLine, memory_ports
-from stream_jobs.learning.job import LearningJob
+from stream_jobs.learning.bars import BarsProposer
+from stream_jobs.learning.job import SOURCE, LearningJob
 
 if TYPE_CHECKING:
-    from stream_jobs.faust_host.ports import Record
+    from stream_jobs.faust_host.ports import Ports, Record
 
 TIME = "2026-01-02T03:04:05.000Z"
 
@@ -77,6 +82,13 @@ def label(number: int, on: Alert, verdict: str = "true_positive", **changes: Any
     return msgspec.json.encode(msgspec.structs.replace(whole, **changes))
 
 
+def proposer(ports: Ports) -> BarsProposer:
+    config = DetectionConfig()
+    return BarsProposer(
+        ports, SystemClock(), lambda: IncidentsStep(config, 2, 2), config, budget_of(config, 0, 6.0), SOURCE
+    )
+
+
 class Desk:
     """Topics in memory, and one life of a job after another over them."""
 
@@ -94,7 +106,8 @@ class Desk:
 
     def learn(self, records: list[Record] | None = None, during: list[bytes] | None = None) -> LearningJob:
         async def life() -> LearningJob:
-            job = LearningJob(memory_ports(self.broker, self.line, self.metrics))
+            ports = memory_ports(self.broker, self.line, self.metrics)
+            job = LearningJob(ports, proposer(ports))
             await job.open()
             for record in records or []:
                 await job.handle(record)

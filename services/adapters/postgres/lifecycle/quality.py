@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import func, select
 
+from detection.ranking.interval import wilson
 from services.adapters.postgres.lifecycle_tables import ReviewRow
 from services.adapters.postgres.tables import AlertRow, LabelRow
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
     from sqlalchemy.orm import Session
 
-_Z: Final = 1.959963984540054  # 95 %.
 JUDGED: Final = ("true_positive", "false_positive", "benign")
 
 
@@ -45,16 +45,6 @@ class Quality:
     kappa: float | None
     latency_p50_seconds: float | None
     latency_p90_seconds: float | None
-
-
-def wilson(confirmed: int, judged: int) -> tuple[float, float]:
-    """Give the 95 % score interval of a share (Wilson 1927); nothing judged says nothing: 0 to 1."""
-    if judged == 0:
-        return 0.0, 1.0
-    share, z2 = confirmed / judged, _Z * _Z
-    middle = (share + z2 / (2 * judged)) / (1 + z2 / judged)
-    half = _Z / (1 + z2 / judged) * math.sqrt(share * (1 - share) / judged + z2 / (4 * judged * judged))
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def kappa(pairs: Sequence[tuple[str, str]]) -> float | None:
