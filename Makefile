@@ -8,7 +8,7 @@ LOOPS := .venv/.compiled
 # A lock names hashes and never a host to fetch from.
 COMPILE := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --quiet
 
-.PHONY: help setup run test test-browser unit crash equal soak test-gateways load-gateways nightly-formats bench bench-quick bench-detectors bench-sketches bench-console bench-labels check format vendor lock reset contracts docs secrets clean test-lifecycle test-decisions
+.PHONY: help setup run test test-browser unit crash equal soak test-gateways load-gateways nightly-formats bench bench-quick bench-detectors bench-sketches bench-console bench-labels check format vendor lock reset contracts docs secrets clean test-lifecycle test-decisions test-observed
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  \033[36m%-16s\033[0m %s\n", $$1, $$2}'
@@ -37,6 +37,9 @@ test: setup ## Run every test, on a real Kafka and a real Postgres.
 test-browser: setup ## Drive the console with a real browser on the real stack; screenshots go to docs/screenshots.
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq chromium; } || { echo "a Chromium is needed: apt-get install chromium"; exit 2; }
 	$(BIN)/pytest -p no:randomly --timeout 900 tests/browser/journeys.py tests/browser/pages.py
+
+test-observed: setup ## Put every question of the dashboards to a real Prometheus that scrapes the running product.
+	$(BIN)/pytest -p no:randomly -s tests/acceptance/observed.py
 
 bench-console: setup ## Measure the console's queue with 100,000 alerts: times, query plans, page weight, vitals.
 	$(BIN)/python -m tests.benchmarks.console_queue

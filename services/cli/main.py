@@ -71,6 +71,7 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
         "services.cli.decisions",
         "List, propose, approve and revoke decisions; the kill switch.",
     ),
+    ("doctor", "services.cli.doctor", "Is everything as it must be, and what to do where it is not."),
     ("config", "services.cli.config", "Show the effective settings, secrets masked."),
     ("keys", "services.cli.keys", "The keys of identifiers and sketches: status and rotation."),
     ("worker", "services.cli.worker", "Run a stream worker that needs the gateway's formats."),

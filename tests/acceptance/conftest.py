@@ -10,6 +10,7 @@ import pytest
 from services.adapters.clock import SystemClock
 from tests.acceptance.product import Product
 from tests.acceptance.topics import revisions
+from tests.acceptance.watching import Watching
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,6 +65,18 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
         running.stop()
     finally:
         running.kill()
+
+
+@pytest.fixture(scope="session")
+def watching(product: Product) -> Iterator[Watching | None]:
+    """Prometheus beside the product, asked for before `live` so that it sees what is sent; None where there is none."""
+    try:
+        started = Watching(product)
+    except pytest.skip.Exception:
+        yield None
+        return
+    yield started
+    started.stop()
 
 
 @pytest.fixture(scope="session")
