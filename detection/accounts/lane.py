@@ -1,16 +1,22 @@
 """The account lane: an account is compared with honest accounts at the very request that completes a milestone.
 
+Two questions are asked of it: how odd it is in all (``DirectionalTail``), and whether it pursues one purpose more than
+anybody honest does (``detection.accounts.purposes``). The louder answer speaks; both have the threshold's unit.
+
 The row is read between that request and the account's next one, so the vector is that of exactly 40, 80, ... requests
 however many came in one hop, and however the stream was cut.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from detection.accounts import purposes
+from detection.accounts.purposes import Purposes
 from detection.detectors.tail import DirectionalTail, certainty
 from detection.features.accounts import NAMES, account_features
 from detection.ids import digest_hex, rfc3339, to_hex
@@ -64,6 +70,8 @@ class MilestoneLane:
         self._columns = {
             milestone: [NAMES.index(name) for name in tail.reference.names] for milestone, tail in self._tails.items()
         }
+        self._purposes = {milestone: Purposes(tail.reference) for milestone, tail in self._tails.items()}
+        self._bound = -math.log(lane.purpose_alarms)
         self._collect = collect
         read = lane.milestones if collect else tuple(self._tails)
         self._is_milestone = np.zeros(max(read, default=0) + 2, np.bool_)
@@ -92,16 +100,26 @@ class MilestoneLane:
             return
         chosen = matrix[:, self._columns[milestone]]
         scores, addends = tail.score_many(chosen)
-        odd = np.round(scores, _DIGITS) > self._config.accounts.threshold
+        threshold = self._config.accounts.threshold
+        pursued = self._purposes[milestone]
+        nats = pursued.evidence(chosen, rows["requests"].astype(np.float64) - rows["text_unavailable"])
+        purposeful = nats.max(axis=1, initial=0.0) / self._bound * threshold
+        odd = np.round(np.maximum(scores, purposeful), _DIGITS) > threshold
         share = self._config.exploration.share
         for place in np.flatnonzero(odd | drawn(rows["account"], share)).tolist():
-            evidence = _evidence(tail, chosen[place], addends[place])
-            score = round(float(scores[place]), _DIGITS)
-            finding = self._finding(rows[place], int(customers[place]), int(hops[place]), score, evidence)
+            if purposeful[place] > max(scores[place], threshold):
+                detector, score = purposes.DETECTOR, float(purposeful[place])
+                weights = nats[place] / self._bound * threshold
+                evidence = _pursued(pursued, chosen[place], weights)
+            else:
+                detector, score = DETECTOR, float(scores[place])
+                evidence = _evidence(tail, chosen[place], addends[place])
+            score = round(score, _DIGITS)
+            finding = self._finding(detector, rows[place], int(customers[place]), int(hops[place]), score, evidence)
             self._findings.append(finding if odd[place] else as_draw(finding, share))
 
     def _finding(
-        self, row: StructuredArray, customer: int, hop: int, score: float, evidence: list[Evidence]
+        self, detector: str, row: StructuredArray, customer: int, hop: int, score: float, evidence: list[Evidence]
     ) -> Finding:
         account = to_hex(int(row["account"]))
         requests = int(row["requests"])
@@ -115,9 +133,9 @@ class MilestoneLane:
             since=hop_end,
         )
         return Finding(
-            finding_id=digest_hex(DETECTOR, account, requests, self._config.version),
+            finding_id=digest_hex(detector, account, requests, self._config.version),
             lane="account",
-            detector=DETECTOR,
+            detector=detector,
             family="",
             subject=account,
             hop=hop,
@@ -154,5 +172,20 @@ def _evidence(tail: DirectionalTail, values: Float64Array, addends: Float64Array
         )
         for name, value, addend in zip(reference.names, values, addends, strict=True)
         if addend > 0
+    ]
+    return sorted(told, key=lambda one: (-one.weight, one.feature))
+
+
+def _pursued(pursued: Purposes, values: Float64Array, weights: Float64Array) -> list[Evidence]:
+    """Tell the purposes that are evidence, the heaviest first; expected is the most that anybody honest did."""
+    told = [
+        Evidence(
+            feature=name,
+            actual=round(float(values[place]), _DIGITS),
+            expected=round(float(most), _DIGITS),
+            weight=round(float(weight), _DIGITS),
+        )
+        for name, place, most, weight in zip(pursued.names, pursued.places, pursued.most_honest, weights, strict=True)
+        if weight > 0
     ]
     return sorted(told, key=lambda one: (-one.weight, one.feature))

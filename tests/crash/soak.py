@@ -4,12 +4,17 @@ First a burst tells how many requests a second the jobs can take; then that many
 population of a fixed size, so that after a while nothing has a reason to grow any more. Every few seconds the memory,
 the file descriptors and the threads of every process are noted. Writes build/soak.json and a picture beside it; ends
 with 1 where memory or descriptors go on growing.
+
+Memory is a process's own (anonymous) pages: files that the broker maps are the kernel's cache. Files of the broker's
+log are counted apart, for a log that keeps what it is told has more of them until its retention. A Java process fills
+the heap that it was given before it collects; it is judged by that limit.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import signal
 import sys
 import tempfile
@@ -48,7 +53,9 @@ WARM_SHARE: Final = 0.4  # Of the time: until then caches fill, and every accoun
 ALLOWED_GROWTH: Final = 0.05
 ALLOWED_MEGABYTES: Final = 12.0
 ALLOWED_DESCRIPTORS: Final = 4
-_FIELDS: Final = ("rss_mb", "descriptors", "threads")
+BESIDE_HEAP_MEGABYTES: Final = 160.0  # Of a Java process: classes, compiled code, the stacks of some eighty threads.
+_FIELDS: Final = ("own_mb", "descriptors", "threads", "log_files")
+_LOG_FILES: Final = (".log", ".index", ".timeindex", ".txnindex", ".snapshot")
 
 
 class LiveLoad:
@@ -121,11 +128,35 @@ def sample(pids: dict[str, int]) -> dict[str, dict[str, float]]:
         try:
             status = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
             facts = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
-            descriptors = sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
+            opened = [_target(link) for link in Path(f"/proc/{pid}/fd").iterdir()]
         except OSError:
             continue
-        rss = float(facts["VmRSS"].split()[0]) / 1024 if "VmRSS" in facts else 0.0
-        found[name] = {"rss_mb": round(rss, 2), "descriptors": descriptors, "threads": float(facts["Threads"])}
+        own = float(facts["RssAnon"].split()[0]) / 1024 if "RssAnon" in facts else 0.0
+        log_files = sum(target.removesuffix(" (deleted)").endswith(_LOG_FILES) for target in opened)
+        found[name] = {
+            "own_mb": round(own, 2),
+            "descriptors": float(len(opened) - log_files),
+            "threads": float(facts["Threads"]),
+            "log_files": float(log_files),
+        }
+    return found
+
+
+def _target(link: Path) -> str:
+    try:
+        return str(link.readlink())
+    except OSError:  # Closed since it was listed.
+        return ""
+
+
+def heap_limits(pids: dict[str, int]) -> dict[str, float]:
+    """Give the heap limit in MB of each process that runs Java."""
+    found = {}
+    for name, pid in pids.items():
+        arguments = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+        limits = [each for each in arguments if re.fullmatch(r"-Xmx\d+m", each)]
+        if limits:
+            found[name] = float(limits[-1].removeprefix("-Xmx").removesuffix("m"))
     return found
 
 
@@ -137,8 +168,11 @@ def slope(points: Sequence[tuple[float, float]]) -> float:
     return 3600 * sum((x - mean_x) * (y - mean_y) for x, y in points) / spread if spread else 0.0
 
 
-def judge(samples: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Say for each process how its figures moved after the warm-up, and whether that is growth."""
+def judge(samples: Sequence[dict[str, Any]], heaps: dict[str, float] | None = None) -> dict[str, dict[str, Any]]:
+    """Say for each process how its figures moved after the warm-up, and whether that is growth.
+
+    ``heaps`` are the heap limits in MB of those that run Java.
+    """
     last = samples[-1]["seconds"]
     measured = [each for each in samples if each["seconds"] >= WARM_SHARE * last]
     verdict: dict[str, dict[str, Any]] = {}
@@ -154,12 +188,15 @@ def judge(samples: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
                 "last_third": round(sum(values[-third:]) / third, 2),
                 "slope_an_hour": round(slope(points), 2),
             }
-        memory, files = told["rss_mb"], told["descriptors"]
-        gained = memory["last_third"] - memory["first_third"]
-        told["grows"] = bool(
-            gained > max(ALLOWED_MEGABYTES, ALLOWED_GROWTH * memory["first_third"])
-            or files["last_third"] - files["first_third"] > ALLOWED_DESCRIPTORS
-        )
+        memory, files = told["own_mb"], told["descriptors"]
+        heap = (heaps or {}).get(name)
+        if heap is None:
+            gained = memory["last_third"] - memory["first_third"]
+            fuller = gained > max(ALLOWED_MEGABYTES, ALLOWED_GROWTH * memory["first_third"])
+        else:
+            told["heap_limit_mb"] = heap
+            fuller = memory["last_third"] > heap + BESIDE_HEAP_MEGABYTES
+        told["grows"] = bool(fuller or files["last_third"] - files["first_third"] > ALLOWED_DESCRIPTORS)
         verdict[name] = told
     return verdict
 
@@ -193,11 +230,11 @@ class Soak:
             _say(f"sending {rate:,.0f} requests a second for {self._minutes:g} minutes")
             samples = self._soak(load, rate)
             restarts = {name: part["restarts"] for name, part in self._product.status().items() if part["restarts"]}
-            lag = self._lag()
+            lag, heaps = self._lag(), heap_limits(self._pids())
             self._product.stop()
         finally:
             self._product.kill()
-        verdict = judge(samples)
+        verdict = judge(samples, heaps)
         return {
             "minutes": self._minutes,
             "capacity_per_second": round(capacity),
@@ -224,6 +261,9 @@ class Soak:
         _say(f"a burst of {BURST:,} was through both jobs at {capacity:,.0f} a second")
         return capacity
 
+    def _pids(self) -> dict[str, int]:
+        return {name: part["pid"] for name, part in self._product.status().items() if part["pid"]}
+
     def _lag(self) -> float:
         return sum(sum(self._product.gauge(job, "stillwatch_consumer_lag")) for job in ("accounts", "pools"))
 
@@ -237,7 +277,7 @@ class Soak:
                 raise TimeoutError("the jobs do not catch up")
 
     def _soak(self, load: LiveLoad, rate: float) -> list[dict[str, Any]]:
-        pids = {name: part["pid"] for name, part in self._product.status().items() if part["pid"]}
+        pids = self._pids()
         began = time.monotonic()
         end = began + 60 * self._minutes
         sending = load.keep_on(rate)
@@ -250,7 +290,7 @@ class Soak:
             if now - told >= 60:
                 told = now
                 newest = samples[-1]["processes"]
-                figures = ", ".join(f"{name} {newest[name]['rss_mb']:.0f} MB" for name in ("accounts", "pools"))
+                figures = ", ".join(f"{name} {newest[name]['own_mb']:.0f} MB" for name in ("accounts", "pools"))
                 _say(f"{(now - began) / 60:.0f}/{self._minutes:g} minutes, {load.sent:,} sent, {figures}")
         load.halt()
         sending.join()
@@ -277,13 +317,14 @@ def main(arguments: list[str]) -> int:
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(report) + "\n", encoding="utf-8")
     picture = options.out.with_suffix(".svg")
-    picture.write_text(draw(report["samples"], "rss_mb", "memory, MB, by minutes"), encoding="utf-8")
+    picture.write_text(draw(report["samples"], "own_mb", "own memory, MB, by minutes"), encoding="utf-8")
     told = {name: value for name, value in report.items() if name not in {"samples", "processes"}}
     for name, figures in report["processes"].items():
-        memory, files = figures["rss_mb"], figures["descriptors"]
+        memory, files, log = figures["own_mb"], figures["descriptors"], figures["log_files"]
         _say(
             f"{name}: {memory['first_third']} to {memory['last_third']} MB ({memory['slope_an_hour']} MB an hour), "
             f"{files['first_third']} to {files['last_third']} descriptors"
+            + (f", {log['first_third']} to {log['last_third']} log files" if log["last_third"] else "")
         )
     sys.stdout.write(json.dumps(told) + "\n")
     return int(bool(report["grows"]) or report["failed"] > 0)

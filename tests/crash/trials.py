@@ -15,7 +15,7 @@ from tests.crash.cell import JOBS, SESSION_SECONDS, STOPPED, UnexpectedError
 from tests.crash.faults import ASSIGNMENT_POINTS, CHECKPOINT_POINTS, REVOCATION_POINTS, Fault
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from random import Random
 
     from tests.crash.cell import Cell
@@ -53,9 +53,16 @@ def kills(cell: Cell, dice: Random, count: int, tell: Tell) -> list[Row]:
     names = [(job, index) for job in JOBS for index in (0, 1)]
     shares = [count // 4 + (place < count % 4) for place in range(4)]
     plans = [[_draw_kill(dice) for _ in range(share)] for share in shares]
+
+    def play(name: tuple[str, int], plan: Sequence[tuple[Fault | None, float, bool]]) -> list[Row]:
+        rows = [_kill(cell, *name, *each, tell) for each in plan]
+        # Somebody works on here: the other job's workers would else have nothing left to make a checkpoint of.
+        cell.start(*name)
+        return rows
+
     return together(
         [
-            lambda name=name, plan=plan: [_kill(cell, *name, *each, tell) for each in plan]  # type: ignore[misc]  # defaults bind
+            lambda name=name, plan=plan: play(name, plan)  # type: ignore[misc]  # defaults bind
             for name, plan in zip(names, plans, strict=True)
         ]
     )

@@ -43,7 +43,7 @@ def test_a_detection_file_overrides_and_a_misspelt_one_is_refused(tmp_path: Path
     file = tmp_path / "detection.json"
     file.write_text('{"version": "mine", "pools": {"minimum_customers": 7}}', encoding="utf-8")
     config = load_detection_config(Settings(detection_config=file))
-    assert (config.version, config.pools.minimum_customers, config.pools.minimum_requests) == ("mine", 7, 60)
+    assert (config.version, config.pools.minimum_customers, config.pools.minimum_requests) == ("mine", 7, 30)
     file.write_text('{"pools": {"minimum_custumers": 7}}', encoding="utf-8")
     with pytest.raises(ConfigurationError, match="minimum_custumers"):
         load_detection_config(Settings(detection_config=file))

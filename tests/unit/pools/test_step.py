@@ -196,8 +196,11 @@ def close(step: PoolsStep, offset: int, hop: int, *rows: StructuredArray) -> Poo
     return step.take()
 
 
+FOUR = DetectionConfig(pools=PoolLane(minimum_customers=4))
+
+
 def test_a_pool_is_admitted_when_enough_customers_are_remembered_together() -> None:
-    step = PoolsStep(DetectionConfig(), None, 0, 1)
+    step = PoolsStep(FOUR, None, 0, 1)
     assert close(step, 0, 100, row(1, 10, 100), row(1, 11, 100), row(1, 10, 100)).admitted == 0
     assert close(step, 1, 150, row(1, 12, 150)).admitted == 0
     assert step.sizes == {"stubs": 3, "pools": 0, "members": 0}
@@ -207,7 +210,7 @@ def test_a_pool_is_admitted_when_enough_customers_are_remembered_together() -> N
 
 
 def test_an_idle_stub_is_forgotten_with_its_durable_record() -> None:
-    step, durable = PoolsStep(DetectionConfig(), None, 0, SOURCES), Durable()
+    step, durable = PoolsStep(FOUR, None, 0, SOURCES), Durable()
     for source in range(SOURCES):
         rows = np.concatenate([row(1, c, 100) for c in (10, 11, 12)]) if not source else NOTHING
         step.add(source, Contributions(rows), 100, source)
@@ -220,7 +223,7 @@ def test_an_idle_stub_is_forgotten_with_its_durable_record() -> None:
     assert (outcome.admitted, outcome.evicted) == (0, 1)
     assert step.sizes["stubs"] == 1
     assert len(durable.rows) == 1
-    assert durable.restore(DetectionConfig(), None).sizes == step.sizes
+    assert durable.restore(FOUR, None).sizes == step.sizes
 
 
 def test_stubs_stay_under_their_limit_by_whole_hops() -> None:
