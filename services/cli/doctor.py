@@ -39,7 +39,10 @@ def doctor(
     timeout: Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds that each question waits.")] = 10.0,
     as_json: Annotated[bool, typer.Option("--json", help="Write JSON instead of a table.")] = False,
 ) -> None:
-    """Ask brokers, topics, producers, rights, database, clocks, disk and versions; say what to do."""
+    """Is everything as it must be, and what to do where it is not.
+
+    Asks brokers, topics, producers, rights, database, clocks, disk and versions. Changes nothing.
+    """
     found = findings(bootstrap.load_settings(), timeout)
     if as_json:
         sys.stdout.write(json.dumps([asdict(each) for each in found], indent=2) + "\n")

@@ -57,7 +57,7 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
         "Score each row of a table by how surprising it is after the rows before it.",
     ),
     ("alerts", "services.cli.alerts", "List, show, label and export alerts."),
-    ("models", "services.cli.models", "List, compare, promote and retire what labels have taught."),
+    ("models", "services.cli.models", "List, compare, promote, retire and undo what labels have taught."),
     ("entitlements", "services.cli.alerts", "Grant, list and revoke entitlements."),
     ("dead-letters", "services.cli.dead_letters", "What could not be counted, why, and a second try."),
     ("subscribe", "services.cli.subscribe", "Read alerts as they come; signed webhooks."),
