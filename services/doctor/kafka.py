@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from confluent_kafka import Consumer, KafkaException, TopicCollection, TopicPartition
@@ -75,7 +76,7 @@ class Cluster:
 
     def partitioner(self) -> Finding:
         """Tell whether the newest requests lie where murmur2 puts their keys."""
-        records, width = self._newest()
+        records, width = self._newest
         keyed = [(record.key(), record.partition()) for record in records if record.key()]
         astray = sum(partition_of(key, width) != partition for key, partition in keyed)
         if astray:
@@ -104,7 +105,7 @@ class Cluster:
 
     def clock(self) -> Finding:
         """Tell whether the broker has appended records in what is our future."""
-        records, _ = self._newest()
+        records, _ = self._newest
         if not records:
             return Finding("broker clock", "ok", "no requests yet: nothing to compare with")
         ahead = max(record.timestamp()[1] for record in records) / 1000 - self._clock.now_ms() / 1000
@@ -113,8 +114,9 @@ class Cluster:
             return Finding("broker clock", "failed", f"the broker is {ahead:.0f} s ahead of this machine", advice)
         return Finding("broker clock", "ok", "the broker is not ahead of this machine")
 
+    @cached_property
     def _newest(self) -> tuple[list[Any], int]:
-        """Read the newest requests of each partition; gives them and the topic's width."""
+        """The newest requests of each partition, read once for all questions, and the topic's width."""
         group = {"group.id": "stillwatch-doctor", "enable.auto.commit": False, "enable.partition.eof": True}
         consumer: Any = Consumer({**self._config, **group})
         try:

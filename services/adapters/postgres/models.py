@@ -190,14 +190,9 @@ def undo(
     After a promotion that is the version before, or none; after a retirement the version that was retired. Raises
     UnknownModelError or LostRaceError.
     """
-    session.execute(_TURN, {"tenant": tenant, "model": model})
-    live = session.get(ModelRow, (tenant, model, "live"), with_for_update=True)
-    if live is None:
-        raise UnknownModelError(f"no {model} was ever live")
-    if expected_versions is not None and live.version not in expected_versions:
-        raise LostRaceError(f"version {live.version} of {model} is live now")
+    live = _in_turn(session, tenant, model, expected_versions)
     if live.retired_at is None and live.previous is None:
-        return retire(session, tenant, model, actor=actor, now=now)
+        return _retire(session, live, actor, now)
     before = describe(live)
     if live.retired_at is not None:
         restored = msgspec.structs.replace(live.published(), stage="live")
@@ -223,14 +218,22 @@ def retire(
 
     Raises UnknownModelError or LostRaceError.
     """
+    live = _in_turn(session, tenant, model, expected_versions)
+    return live if live.retired_at is not None else _retire(session, live, actor, now)
+
+
+def _in_turn(session: Session, tenant: str, model: str, expected_versions: frozenset[int] | None) -> ModelRow:
+    """Give the row of what is live, or was until it was retired, when this transaction's turn has come."""
     session.execute(_TURN, {"tenant": tenant, "model": model})
     live = session.get(ModelRow, (tenant, model, "live"), with_for_update=True)
     if live is None:
-        raise UnknownModelError(f"there is no {model} that is live")
+        raise UnknownModelError(f"no {model} was ever live")
     if expected_versions is not None and live.version not in expected_versions:
         raise LostRaceError(f"version {live.version} of {model} is live now")
-    if live.retired_at is not None:
-        return live
+    return live
+
+
+def _retire(session: Session, live: ModelRow, actor: str, now: datetime) -> ModelRow:
     before = describe(live)
     retired = msgspec.structs.replace(live.published(), stage="retired")
     live.retired_at, live.retired_by, live.record = now, actor, _encoder.encode(retired)
