@@ -15,10 +15,10 @@ import pytest
 import yaml
 
 from services.settings import _SECRETS
+from tests.deploy.tools import go_tool
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = ROOT / "docker-compose.yml"
-LOADER = "github.com/compose-spec/compose-go/v2/cmd@v2.16.2"
 PINNED = re.compile(r"[a-z0-9./-]+:v?[0-9][\w.-]*@sha256:[0-9a-f]{64}")
 DOCUMENT: dict[str, Any] = yaml.safe_load(COMPOSE.read_text(encoding="utf-8"))
 SERVICES: dict[str, dict[str, Any]] = DOCUMENT["services"]
@@ -28,19 +28,9 @@ every_service = pytest.mark.parametrize("name", SERVICES)
 
 
 @pytest.fixture(scope="session")
-def loader(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def loader() -> Path:
     """Compose's own loader, built from its Go module."""
-    go = shutil.which("go")
-    if go is None:
-        pytest.skip("no Go here to build Compose's loader with; the checks in Python still ran")
-    folder = tmp_path_factory.mktemp("compose-go")
-    environment = {**os.environ, "GOBIN": str(folder), "GOFLAGS": "-modcacherw"}
-    built = subprocess.run(
-        [go, "install", LOADER], env=environment, cwd=folder, capture_output=True, text=True, timeout=280, check=False
-    )
-    if built.returncode:
-        pytest.skip(f"Compose's loader cannot be built here: {built.stderr.strip().splitlines()[-1]}")
-    return folder / "cmd"
+    return go_tool("compose-go")
 
 
 @pytest.mark.acceptance

@@ -1,7 +1,8 @@
 """Programs that judge what is under deploy/: each made once for a machine and kept in the user's cache directory.
 
-``helm`` and ``kubeconform`` are built from their Go modules, ``promtool`` and ``prometheus`` come out of Debian's
-package, which is unpacked and not installed. Where one cannot be had, the tests that want it say so and are skipped.
+``helm``, ``kubeconform`` and Compose's loader are built from their Go modules, ``promtool`` and ``prometheus`` come out
+of Debian's package, which is unpacked and not installed. Where one cannot be had, the tests that want it say so and are
+skipped.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "stillwatch-tools"
 MODULES = {
     "helm": "helm.sh/helm/v4/cmd/helm@v4.3.1",
+    "compose-go": "github.com/compose-spec/compose-go/v2/cmd@v2.16.2",
     "kubeconform": "github.com/yannh/kubeconform/cmd/kubeconform@v0.8.0",
 }
 BUILD_SECONDS = 800
@@ -68,7 +70,7 @@ def go_tool(name: str) -> Path:
         settings = {"GOBIN": str(folder), "GOFLAGS": "-modcacherw", "CGO_ENABLED": "0"}
         _run([str(go), "install", "-trimpath", module], folder, **settings)
 
-    return _kept(kept, build) / name
+    return _kept(kept, build) / module.partition("@")[0].rpartition("/")[2]
 
 
 def prometheus_tool(name: str) -> Path:

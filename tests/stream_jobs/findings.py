@@ -77,16 +77,21 @@ def findings_log(hops: int, partitions: int, seed: int = 7) -> list[bytes]:
     return log
 
 
+def feed(step: IncidentsStep, raw: bytes) -> None:
+    """Give the step one record of the log, as the job does."""
+    record = decode_finding(raw)
+    if isinstance(record, Finding):
+        step.add(record)
+    else:
+        step.closed(record.job, record.partition, record.hop)
+
+
 def undisturbed(log: list[bytes], partitions: int, bars: BarsRecord | None = None) -> dict[tuple[str, int], bytes]:
     """The alerts of the step over the same log, without any broker, by id and revision."""
     step = IncidentsStep(DetectionConfig(), partitions, partitions)
     step.hold_by(bars)
     found: dict[tuple[str, int], bytes] = {}
     for raw in log:
-        record = decode_finding(raw)
-        if isinstance(record, Finding):
-            step.add(record)
-        else:
-            step.closed(record.job, record.partition, record.hop)
-            found |= {(alert.alert_id, alert.revision): encode_alert(alert) for alert in step.take()}
+        feed(step, raw)
+        found |= {(alert.alert_id, alert.revision): encode_alert(alert) for alert in step.take()}
     return found

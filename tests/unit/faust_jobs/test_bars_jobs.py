@@ -21,6 +21,7 @@ from stream_jobs.faust_host.memory import MemoryBroker, MemoryLine, memory_ports
 from stream_jobs.incidents import state as states
 from stream_jobs.incidents.job import IncidentsJob
 from stream_jobs.learning.bars import LOOK_SECONDS, BarsProposer
+from tests.stream_jobs.clocks import ManualClock
 from tests.stream_jobs.findings import finding
 
 if TYPE_CHECKING:
@@ -33,19 +34,6 @@ CONFIG: Final = DetectionConfig(
 )
 THRESHOLD: Final = 3.0  # Of ``finding``.
 LIVE: Final = b"bars/live"
-
-
-class ManualClock:
-    """A clock that the test moves."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    def now_ms(self) -> int:
-        return int(self.seconds * 1000)
-
-    def monotonic(self) -> float:
-        return self.seconds
 
 
 class Product:

@@ -20,6 +20,7 @@ from stream_jobs.faust_host.memory import MemoryBroker, MemoryLine, memory_ports
 from stream_jobs.incidents import state as states
 from stream_jobs.incidents.job import IncidentsJob
 from stream_jobs.incidents.state import StateStore, UnreadableStateError, newest, split
+from tests.stream_jobs.clocks import ManualClock
 from tests.stream_jobs.findings import findings_log, undisturbed
 
 if TYPE_CHECKING:
@@ -28,19 +29,6 @@ if TYPE_CHECKING:
     from stream_jobs.faust_host.ports import Outgoing, Record
 
 PARTITIONS = 2
-
-
-class ManualClock:
-    """A clock that the test moves."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    def now_ms(self) -> int:
-        return int(self.seconds * 1000)
-
-    def monotonic(self) -> float:
-        return self.seconds
 
 
 class Killed(BaseException):

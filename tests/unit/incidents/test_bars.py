@@ -16,7 +16,7 @@ from detection.ranking.bars import HELD_SHARE, LANES, MOST_BAR
 from detection.ranking.exploring import is_subject_drawn
 from schemas.finding import decode_finding, encode_finding
 from schemas.model_version import ModelVersion
-from tests.stream_jobs.findings import finding, findings_log
+from tests.stream_jobs.findings import feed, finding, findings_log
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -44,11 +44,7 @@ def played(log: Iterable[bytes], record: ModelVersion | None, config: DetectionC
     step = IncidentsStep(config, 2, 2)
     step.hold_by(record)
     for raw in log:
-        told = decode_finding(raw)
-        if isinstance(told, Finding):
-            step.add(told)
-        else:
-            step.closed(told.job, told.partition, told.hop)
+        feed(step, raw)
     return step
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import TYPE_CHECKING
 
 import msgspec
 from hypothesis import given, settings
@@ -10,12 +11,13 @@ from hypothesis import strategies as st
 
 from detection.config import DetectionConfig, IncidentPolicy
 from detection.incidents.step import IncidentsStep
-from detection.outcomes import Alert, Finding
 from detection.ranking.head import TrainedHead
 from detection.ranking.priority import weight_of
-from schemas.finding import decode_finding
 from schemas.model_version import ModelVersion
-from tests.stream_jobs.findings import findings_log
+from tests.stream_jobs.findings import feed, findings_log
+
+if TYPE_CHECKING:
+    from detection.outcomes import Alert
 
 NUMBERS = st.floats(-1e12, 1e12)
 FEATURES = ("dispersion", "confidence", "customers", "score.pool", "score.account")
@@ -43,11 +45,7 @@ def play(log: list[bytes], config: DetectionConfig, head: ModelVersion | None, u
     step = IncidentsStep(config, 2, 2)
     step.order_by(head)
     for raw in log:
-        record = decode_finding(raw)
-        if isinstance(record, Finding):
-            step.add(record)
-        else:
-            step.closed(record.job, record.partition, record.hop)
+        feed(step, raw)
     for partition in (0, 1) if until else ():
         step.closed("accounts", partition, until)
         step.closed("pools", partition, until)
