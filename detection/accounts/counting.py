@@ -83,8 +83,8 @@ _R_PANE_HOP, _R_PANE_REQUESTS, _R_PANE_ERRORS, _R_PANE_LATE = (
 _R_PANE_INPUT, _R_PANE_OUTPUT, _R_PROMPTS, _R_ASOF = (
     offset_of(name) // 8 for name in ("pane_input", "pane_output", "prompts", "asof")
 )
-_R_CREATED, _R_ATTRIBUTES_ORGANIZATION, _R_PAYMENT, _R_ORGANIZATION = (
-    offset_of(name) // 8 for name in ("created_at", "attributes_organization", "payment", "organization")
+_R_CREATED, _R_ATTRIBUTES_ORGANIZATION, _R_PAYMENT, _R_ORGANIZATION, _R_PLACE = (
+    offset_of(name) // 8 for name in ("created_at", "attributes_organization", "payment", "organization", "place")
 )
 _R_FIRST_SEEN, _R_LAST_SEEN, _R_PREVIOUS, _R_SUMS = (
     offset_of(name) // 8 for name in ("first_seen", "last_seen", "previous_time", "input_tokens")
@@ -99,7 +99,9 @@ _ERROR: Final = int(Flag.ERROR).bit_length() - 1
 _FIRST_BITS: Final = tuple(int(flag).bit_length() - 1 for flag in (Flag.REFUSAL, *CUES, Flag.ECHO, Flag.LOGPROBS))
 _BURST_BIT: Final = 1 + len(_FIRST_BITS)
 _CONTINUED_BIT: Final = _BURST_BIT + 1
-_LAST_BITS: Final = tuple(int(flag).bit_length() - 1 for flag in (Flag.MULTI_TURN, Flag.TOOLS, Flag.ERROR))
+_LAST_BITS: Final = tuple(
+    int(flag).bit_length() - 1 for flag in (Flag.MULTI_TURN, Flag.TOOLS, Flag.ERROR, Flag.REJECTED)
+)
 _HOUR_MS: Final = 3_600_000
 _MINUTE_MS: Final = 60_000
 _DAY_MINUTES: Final = 1_440
@@ -113,6 +115,8 @@ COINCIDENCE_MS: Final = 10_000  # A window; requests within 5 s of each other sh
 COINCIDENCE_SAMPLE: Final = 2  # One in so many prompts is looked at.
 _LOOKED_AT: Final = np.uint64(COINCIDENCE_SAMPLE - 1)
 _FAMILY_COINCIDENCE: Final = int(Family.COINCIDENCE)
+_FAMILY_PLACE: Final = int(Family.NETWORK_CONFIGURATION)
+_REJECTED: Final = np.uint32(Flag.REJECTED)
 _LOG_TABLE: Final = np.array([round(math.log1p(value) * FIXED_POINT) for value in range(1 << 13)], np.int64)
 
 if LADDER_WORDS[:3] != (8, 16, 32):
@@ -265,6 +269,9 @@ def _count(  # noqa: PLR0915 - one statement for each column is what there is to
     row[_R_ASOF] = offset
     if np.uint64(event[_ORGANIZATION]) > np.uint64(row[_R_ORGANIZATION]):
         row[_R_ORGANIZATION] = event[_ORGANIZATION]
+    if event[_NETWORK] and event[_CONFIGURATION]:
+        network, configuration = np.uint64(event[_NETWORK]), np.uint64(event[_CONFIGURATION])
+        row[_R_PLACE] = np.int64(adding.pool_of_two(_FAMILY_PLACE, network, configuration))
     row[_R_PROMPTS + before % RING] = event[_DEEPEST]
     _fill_pane(event, row, hop, flags >> _ERROR & 1, late)
     _sketch(event, entry)
@@ -387,10 +394,14 @@ def count_events(
         request = tally[2][kept]
         after = _count(event, offsets[number], slot, request, entry, store, clock, rules)
         _contribute(event, kept, tally)
+        row = places.row_of(rows, slot)
+        # Many gateways tell nothing of a refused call but whose key it was: it belongs where the key was used last.
+        if event.view(np.uint32)[_FLAGS] & _REJECTED and row[_R_PLACE] and not event[_NETWORK]:
+            adding.add(np.uint64(row[_R_PLACE]), _FAMILY_PLACE, kept, *tally)
         if milestones[min(after, len(milestones) - 1)]:
             mark = marks[clock[MARKS]]
             clock[MARKS] += 1
-            places.write_out(places.row_of(rows, slot), dense, mark[:_ROW_WORDS])
+            places.write_out(row, dense, mark[:_ROW_WORDS])
             mark[_ROW_WORDS] = request.view(np.int32)[adding.S_HOP]
             mark[_ROW_WORDS + 1] = request[adding.S_CUSTOMER]
             mark[_ROW_WORDS + 2] = after
