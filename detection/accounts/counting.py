@@ -6,14 +6,14 @@ is read from the row as the requests before it left it, so that where a stream i
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from detection.accounts import adding
 from detection.accounts.adding import mix
-from detection.columns import BOUNDARIES, CUES, EVENT, FIXED_POINT, LADDER_WORDS, PROJECTION_DIMENSIONS, Flag
+from detection.accounts.twins import log_fixed, offer
+from detection.columns import BOUNDARIES, CUES, EVENT, LADDER_WORDS, PROJECTION_DIMENSIONS, Flag
 from detection.compiled import Whole, Words, compiled
 from detection.families import Family
 from detection.state import places
@@ -105,8 +105,6 @@ _LAST_BITS: Final = tuple(
 _HOUR_MS: Final = 3_600_000
 _MINUTE_MS: Final = 60_000
 _DAY_MINUTES: Final = 1_440
-_RANK_BITS: Final = 53
-_UNUSED: Final = np.uint64(64 - _RANK_BITS)
 _HIGH_HALF: Final = np.uint64(32)
 _FAMILY_SYSTEM, _FAMILY_8, _FAMILY_16, _FAMILY_32, _FAMILY_SUFFIX = (
     int(family) for family in (Family.SYSTEM, Family.PREFIX_8, Family.PREFIX_16, Family.PREFIX_32, Family.SUFFIX_8)
@@ -117,45 +115,19 @@ _LOOKED_AT: Final = np.uint64(COINCIDENCE_SAMPLE - 1)
 _FAMILY_COINCIDENCE: Final = int(Family.COINCIDENCE)
 _FAMILY_PLACE: Final = int(Family.NETWORK_CONFIGURATION)
 _REJECTED: Final = np.uint32(Flag.REJECTED)
-_LOG_TABLE: Final = np.array([round(math.log1p(value) * FIXED_POINT) for value in range(1 << 13)], np.int64)
 
 if LADDER_WORDS[:3] != (8, 16, 32):
     raise TypeError("the prefix families are the first three rungs of the ladder")
 
 
 @compiled
-def _log_fixed(value: Whole) -> Whole:
-    if value < len(_LOG_TABLE):
-        return _LOG_TABLE[value]
-    return np.int64(np.rint(math.log1p(np.float64(value)) * FIXED_POINT))
-
-
-@compiled
-def _offer(value: np.uint64, registers: Whole, target: NDArray[np.uint8], at: Whole) -> None:
-    """Do as ``detection.sketches.hyperloglog.offers``: place and rank of one hash, into two bytes."""
-    if not value:
-        target[at] = 0
-        target[at + 1] = 0
-        return
-    mixed = mix(value)
-    target[at] = np.int64(mixed) & (registers - 1)
-    rest = np.int64(mixed >> _UNUSED)
-    rank = 1
-    probe = 1 << (_RANK_BITS - 1)
-    while probe and not rest & probe:
-        probe >>= 1
-        rank += 1
-    target[at + 1] = rank
-
-
-@compiled
 def _sketch(event: Words, entry: NDArray[np.uint8]) -> None:
     """Write what a request adds to its account's sketches, in the form of the row's log."""
-    _offer(np.uint64(event[_TURN]), TURN_REGISTERS, entry, 0)
-    _offer(np.uint64(event[_RESPONSE]), RESPONSE_REGISTERS, entry, 2)
+    offer(np.uint64(event[_TURN]), TURN_REGISTERS, entry, 0)
+    offer(np.uint64(event[_RESPONSE]), RESPONSE_REGISTERS, entry, 2)
     template = np.uint64(event[_PREFIX + TEMPLATE_RUNG])
-    _offer(template, TEMPLATE_REGISTERS, entry, 4)
-    _offer(np.uint64(event[_BIAS]), BIAS_REGISTERS, entry, 6)
+    offer(template, TEMPLATE_REGISTERS, entry, 4)
+    offer(np.uint64(event[_BIAS]), BIAS_REGISTERS, entry, 6)
     # The high half: the low bits have chosen the register already, and a shared choice would tie the two sketches.
     entry[8] = 1 + (np.int64(template >> _HIGH_HALF) % TEMPLATE_COUNTERS) if template else 0
     entry[9] = (event[_TIME] // _HOUR_MS) % HOURS
@@ -255,7 +227,7 @@ def _count(  # noqa: PLR0915 - one statement for each column is what there is to
     words[_R_CONTINUED] += continued
     words[_R_LATE] += late
     after = before + 1
-    log_input, log_output, log_gap = _log_fixed(halves[_INPUT]), _log_fixed(halves[_OUTPUT]), _log_fixed(gap)
+    log_input, log_output, log_gap = log_fixed(halves[_INPUT]), log_fixed(halves[_OUTPUT]), log_fixed(gap)
     row[_R_SUMS] += halves[_INPUT]
     row[_R_SUMS + 1] += halves[_OUTPUT]
     row[_R_SUMS + 2] += halves[_REASONING]
