@@ -130,8 +130,7 @@ class Place(msgspec.Struct, array_like=True):
         """Give the chance that so many newcomers follow refusals where they come at any time alike."""
         hot = self.hot - max(self.hot_until - hop, 0)
         share = min(hot / (hop - self.since + 1), 1.0)
-        # scipy takes half a second to import, and most partitions never see a chain.
-        from scipy.special import betainc  # noqa: PLC0415
+        from scipy.special import betainc  # noqa: PLC0415  # half a second, and most partitions never see a chain
 
         # The binomial's upper tail.
         return float(betainc(self.after_refusal, self.newcomers - self.after_refusal + 1, share))
