@@ -155,7 +155,7 @@ class Case:
             names = connection.execute(
                 text("SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace")
             ).scalars()
-            rows = [str(row) for name in names for row in connection.execute(text(f'SELECT * FROM "{name}"'))]  # noqa: S608
+            rows = [str(row) for name in names for row in connection.execute(text(f'SELECT * FROM "{name}"'))]  # noqa: S608 - names of the catalogue
         return "\n".join(rows)
 
 
