@@ -42,7 +42,8 @@ def make_app(job: str, settings: Settings) -> JobApp:
         consumer_group_instance_id=f"{group_of(job)}-{settings.worker_index}" if settings.static_membership else None,
         broker_session_timeout=settings.session_timeout_ms / 1000,
         broker_heartbeat_interval=HEARTBEAT_SECONDS,
-        broker_request_timeout=REQUEST_SECONDS,
+        # Faust refuses to start where a member may be silent for longer than a request may last.
+        broker_request_timeout=max(REQUEST_SECONDS, settings.session_timeout_ms / 1000 + HEARTBEAT_SECONDS),
         broker_commit_interval=COMMIT_SECONDS,
         consumer_auto_offset_reset="earliest",
         consumer_max_fetch_size=FETCH_BYTES,

@@ -138,6 +138,13 @@ def test_the_app_reads_by_our_transport_and_makes_no_topic() -> None:
     assert app.conf.id == "stillwatch-toy"
 
 
+@pytest.mark.parametrize("session_ms", [10_000, 60_000, 600_000])
+def test_a_session_is_never_longer_than_a_request_may_last_or_faust_refuses_to_start(session_ms: int) -> None:
+    conf = make_app("toy", Settings(kafka_bootstrap_servers="127.0.0.1:1", session_timeout_ms=session_ms)).conf
+    assert conf.broker_session_timeout == session_ms / 1000
+    assert conf.broker_session_timeout <= conf.broker_request_timeout
+
+
 def test_the_step_that_the_worker_runs_has_what_the_job_asks_for() -> None:
     step = IncidentsStep(DetectionConfig(), 1, 1)
     again = IncidentsStep(DetectionConfig(), 1, 1)
