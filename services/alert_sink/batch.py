@@ -10,7 +10,7 @@ from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, KafkaError, KafkaException
 from schemas.dead_letter import DeadLetter
 from services.alert_sink.records import SCHEMA, Rejected, read_record
 from services.telemetry.logs import get_logger
-from services.telemetry.traces import traceparent_of
+from services.telemetry.spans import traceparent_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -26,7 +26,7 @@ from services.alert_sink.batch import JOB, Batch, Place, sort_messages
 from services.alert_sink.records import Rejected
 from services.errors import StillwatchError
 from services.telemetry.logs import get_logger
-from services.telemetry.traces import NO_SPANS
+from services.telemetry.spans import NO_SPANS
 
 if TYPE_CHECKING:
     import threading
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from services.adapters.clock import Clock
     from services.adapters.postgres.alert_store import Incoming
     from services.telemetry.metrics import Metrics
-    from services.telemetry.traces import Spans
+    from services.telemetry.spans import Spans
 
 BEAT_SECONDS: Final = 5.0
 MAINTENANCE_SECONDS: Final = 86_400.0

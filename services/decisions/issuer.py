@@ -27,7 +27,7 @@ from services.adapters.postgres.moments import EPOCH, to_unix_ms
 from services.adapters.postgres.tables import AlertRevisionRow
 from services.adapters.retry import Backoff, Stopped, keep_trying
 from services.telemetry.logs import get_logger
-from services.telemetry.traces import NO_SPANS, TRACEPARENT, traceparent_of
+from services.telemetry.spans import NO_SPANS, TRACEPARENT, traceparent_of
 
 if TYPE_CHECKING:
     import threading
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from services.adapters.postgres.tables import DecisionRow
     from services.adapters.signatures import Signer
     from services.telemetry.metrics import Metrics
-    from services.telemetry.traces import Spans
+    from services.telemetry.spans import Spans
 
 JOB: Final = "decisions"
 _label: Final = msgspec.json.Decoder(Label)

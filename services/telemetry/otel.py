@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import SpanProcessor
     from opentelemetry.trace import Span as Recorded
 
-    from services.telemetry.traces import Kind, Span
+    from services.telemetry.spans import Kind, Span
 
 _KINDS: Final = {"producer": SpanKind.PRODUCER, "consumer": SpanKind.CONSUMER}
 _PREFIX: Final = "stillwatch."

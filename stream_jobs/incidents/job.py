@@ -23,7 +23,7 @@ from schemas.headers import binary_headers
 from schemas.model_version import BARS, SUPERVISED
 from schemas.topics import ALERTS, FINDINGS
 from services.telemetry.logs import get_logger
-from services.telemetry.traces import NO_SPANS, TRACEPARENT
+from services.telemetry.spans import NO_SPANS, TRACEPARENT
 from stream_jobs.faust_host.ports import Outgoing
 from stream_jobs.faust_host.views import EntitlementsView, LiveModelsView
 from stream_jobs.incidents.state import StateStore
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from detection.outcomes import Alert
     from schemas.headers import Headers
     from services.adapters.clock import Clock
-    from services.telemetry.traces import Span, Spans
+    from services.telemetry.spans import Span, Spans
     from stream_jobs.faust_host.ports import Ports, Record
 
 NAME: Final = "incidents"

@@ -31,7 +31,7 @@ from schemas.topics import ALERTS, REQUESTS, TOPICS
 from services.adapters.signatures import Signer
 from services.gateway.configuration import GatewayConfiguration, Secret
 from services.gateway.middleware import StillwatchMiddleware
-from services.telemetry.traces import TRACEPARENT, traceparent_of
+from services.telemetry.spans import TRACEPARENT, traceparent_of
 from tests.integration.database.samples import make_alert
 from tests.topics import make_topics
 from tests.unit.gateway.doubles import ask

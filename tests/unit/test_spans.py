@@ -22,7 +22,8 @@ from services.gateway.publishing.publisher import Publisher
 from services.telemetry import traces
 from services.telemetry.metrics import Metrics
 from services.telemetry.otel import OtelSpans
-from services.telemetry.traces import NO_SPAN, NO_SPANS, TRACEPARENT, asked_for, start_spans, traceparent_of
+from services.telemetry.spans import NO_SPAN, NO_SPANS, TRACEPARENT, traceparent_of
+from services.telemetry.traces import asked_for, start_spans
 from stream_jobs.faust_host.memory import MemoryBroker, MemoryLine, memory_ports
 from stream_jobs.incidents.job import IncidentsJob
 from tests.stream_jobs.clocks import ManualClock
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from opentelemetry.sdk.trace import ReadableSpan
+
+    from services.telemetry.spans import Spans
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 PARENT = f"00-{TRACE}-b7ad6b7169203331-01"
@@ -98,7 +101,7 @@ def test_the_loops_of_the_partition_jobs_know_nothing_of_spans() -> None:
     text = (
         "import sys, detection.accounts.step, detection.pools.step, stream_jobs.engine.worker\n"
         "import stream_jobs.accounts.job, stream_jobs.pools.job\n"
-        "print('services.telemetry.traces' in sys.modules)"
+        "print('services.telemetry.spans' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
@@ -190,7 +193,7 @@ def test_spans_that_cannot_be_made_stop_no_request() -> None:
 def test_an_alert_carries_its_trace_and_its_bytes_stay_as_they_are(
     spans: OtelSpans, told: InMemorySpanExporter
 ) -> None:
-    async def alerts(made: traces.Spans) -> list[Any]:
+    async def alerts(made: Spans) -> list[Any]:
         broker = MemoryBroker()
         ports = memory_ports(broker, MemoryLine(), Metrics(), 2)
         config = DetectionConfig()

@@ -11,7 +11,7 @@ from schemas.topics import DECISIONS
 from services.adapters.kafka.batches import next_batch
 from services.gateway.publishing.counts import DECISIONS as TAKEN
 from services.gateway.publishing.counts import FAILURES
-from services.telemetry.traces import NO_SPANS, traceparent_of
+from services.telemetry.spans import NO_SPANS, traceparent_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from services.adapters.clock import Clock
     from services.gateway.enforcement.cache import DecisionCache
     from services.gateway.publishing.counts import Counts
-    from services.telemetry.traces import Spans
+    from services.telemetry.spans import Spans
 
 FOLLOW_FAILURE: Final = "follow"
 _POLL_SECONDS: Final = 0.5

@@ -22,7 +22,7 @@ from services.gateway.middleware.refusing import BodyTooLargeError, refuse, tran
 from services.gateway.publishing.counts import ENFORCED, FAILURES
 from services.gateway.publishing.starting import load_enforcer, start_publisher
 from services.gateway.routes import Routes
-from services.telemetry.traces import TRACEPARENT
+from services.telemetry.spans import TRACEPARENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

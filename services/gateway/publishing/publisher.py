@@ -21,7 +21,7 @@ from services.gateway.parsed import RejectedRecord
 from services.gateway.publishing.counts import DROPPED, EVENTS, FAILURES, REJECTS, WAITING, Counts
 from services.gateway.publishing.spool import Outgoing
 from services.gateway.sketching import EventMaker
-from services.telemetry.traces import NO_SPANS, TRACEPARENT
+from services.telemetry.spans import NO_SPANS, TRACEPARENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from services.gateway.identity import Identity
     from services.gateway.publishing.buffer import Work, WorkBuffer
     from services.gateway.publishing.sending import Sender
-    from services.telemetry.traces import Spans
+    from services.telemetry.spans import Spans
 
 _IDLE_SECONDS: Final = 0.2
 _STOP_SECONDS: Final = 5.0

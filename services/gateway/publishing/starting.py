@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from services.gateway.middleware.enforcing import Enforcer
     from services.gateway.publishing.buffer import Work
     from services.gateway.publishing.publisher import Publishing
-    from services.telemetry.traces import Spans
+    from services.telemetry.spans import Spans
 
 _log = logging.getLogger("stillwatch.gateway")
 
