@@ -1,7 +1,8 @@
 """Every command in the documentation is one that exists, with options that exist.
 
 ``stillwatch`` is read by its own parser, ``make`` plans its target, Python's modules and files are there. What cannot
-run here stands in ``NOT_RUN`` with the reason and who looks after it. ``test_commands_run.py`` runs what can be run.
+run here stands in ``NOT_RUN`` with the reason and who looks after it. ``tests/integration/test_documented_commands.py``
+runs what can be run.
 """
 
 from __future__ import annotations
