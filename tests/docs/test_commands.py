@@ -1,8 +1,7 @@
 """Every command in the documentation is one that exists, with options that exist.
 
 ``stillwatch`` is read by its own parser, ``make`` plans its target, Python's modules and files are there. What cannot
-run here stands in ``NOT_RUN`` with the reason and who looks after it. ``tests/integration/test_documented_commands.py``
-runs what can be run.
+run here stands in ``NOT_RUN`` with the reason and who looks after it.
 """
 
 from __future__ import annotations
