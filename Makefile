@@ -115,8 +115,8 @@ vendor: setup ## Fetch the console's libraries anew from npm, at their pinned ve
 	$(BIN)/python -m services.console.vendor
 
 lock: $(STAMP) ## Resolve requirements.lock, and the image's share of it, anew from pyproject.toml.
-	$(BIN)/uv pip compile pyproject.toml --extra server --extra embedded --extra dev $(COMPILE) -o requirements.lock
-	$(BIN)/uv pip compile pyproject.toml --extra server --constraint requirements.lock $(COMPILE) -o deploy/requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --extra server --extra embedded --extra traces --extra dev $(COMPILE) -o requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --extra server --extra traces --constraint requirements.lock $(COMPILE) -o deploy/requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --extra gateway --extra litellm $(COMPILE) -o deploy/litellm.lock
 	echo hatchling | $(BIN)/uv pip compile - --constraint requirements.lock --no-annotate $(COMPILE) -o deploy/build.lock
 

@@ -157,5 +157,6 @@ def _headers() -> dict[str, Any]:
         "ce_type": {"type": "string", "enum": [f"{TYPE_PREFIX}{kind.type}" for kind in RECORDS]},
         "ce_time": {"type": "string", "format": "date-time"},
         "content-type": {"type": "string", "const": "application/json"},
+        "traceparent": {"type": "string", "description": "W3C Trace Context, where the sender makes spans."},
     }
     return {"type": "object", "properties": attributes, "required": ["ce_specversion", "ce_id", "ce_source", "ce_type"]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 
 from confluent_kafka import Consumer, Producer
@@ -19,6 +20,7 @@ from services.alert_sink.sink import AlertSink, Options
 from services.telemetry.health import CheckResult, HealthServer
 from services.telemetry.logs import configure_logs, get_logger
 from services.telemetry.metrics import Metrics
+from services.telemetry.traces import start_spans
 
 LAG_BOUND = 10_000  # Records. More than this many alerts behind, and analysts look at the past.
 
@@ -38,7 +40,8 @@ def main() -> None:
         retention_days=settings.retention_days,
         dead_letter_ratio=settings.dead_letter_ratio,
     )
-    sink = AlertSink(consumer, producer, engine, metrics, SystemClock(), options, stop)
+    spans = start_spans(JOB, os.environ)
+    sink = AlertSink(consumer, producer, engine, metrics, SystemClock(), options, stop, spans)
 
     # Heads are kept beside the alerts, so that a backlog of alerts does not hide what was learned.
     heads = Consumer(
@@ -72,6 +75,7 @@ def main() -> None:
         if keeping.is_alive():
             keeping.join(10)
         consumer.close()
+        spans.close()
         health.stop()
         engine.dispose()
     get_logger().info("process.stopped")

@@ -10,6 +10,7 @@ from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, KafkaError, KafkaException
 from schemas.dead_letter import DeadLetter
 from services.alert_sink.records import SCHEMA, Rejected, read_record
 from services.telemetry.logs import get_logger
+from services.telemetry.spans import traceparent_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,13 +34,14 @@ _MENDED_BY_CLIENT: Final = frozenset(
 
 
 class Place(NamedTuple):
-    """Where a record lies, its size, and when the broker appended it (0 where it does not say)."""
+    """Where a record lies, its size, when the broker appended it (0 where it does not say), and whose trace it is."""
 
     topic: str
     partition: int
     offset: int
     size: int
     appended_unix_ms: int
+    traceparent: str = ""
 
     def letter(self, rejected: Rejected) -> DeadLetter:
         """Make the dead letter of the record that lies here."""
@@ -106,4 +108,5 @@ def _place(message: Message) -> Place:
         fetched.offset(),
         len(fetched.value() or b""),
         0 if kind == TIMESTAMP_NOT_AVAILABLE else appended,
+        traceparent_of(fetched.headers()),
     )

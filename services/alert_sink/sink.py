@@ -26,6 +26,7 @@ from services.alert_sink.batch import JOB, Batch, Place, sort_messages
 from services.alert_sink.records import Rejected
 from services.errors import StillwatchError
 from services.telemetry.logs import get_logger
+from services.telemetry.spans import NO_SPANS
 
 if TYPE_CHECKING:
     import threading
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from services.adapters.clock import Clock
     from services.adapters.postgres.alert_store import Incoming
     from services.telemetry.metrics import Metrics
+    from services.telemetry.spans import Spans
 
 BEAT_SECONDS: Final = 5.0
 MAINTENANCE_SECONDS: Final = 86_400.0
@@ -77,7 +79,9 @@ class AlertSink:
         clock: Clock,
         options: Options,
         stop: threading.Event,
+        spans: Spans = NO_SPANS,
     ) -> None:
+        self._spans = spans
         self._consumer = consumer
         self._producer = producer
         self._engine = engine
@@ -104,7 +108,7 @@ class AlertSink:
             get_logger().info("sink.stopped_while_waiting")
 
     def _take(self, messages: Sequence[Message]) -> None:
-        started = time.perf_counter()
+        started, since = time.perf_counter(), self._spans.now_ns()
         batch = sort_messages(messages)
         if not batch.next_offsets:
             return
@@ -112,6 +116,8 @@ class AlertSink:
         send_dead_letters(self._producer, batch.letters)
         self._commit(batch.next_offsets)
         self._report(batch, stored, time.perf_counter() - started)
+        if self._spans.on:
+            self._trace(batch, stored, since)
         self._check_ratio(batch)
 
     def _store(self, batch: Batch) -> Stored:
@@ -216,6 +222,14 @@ class AlertSink:
             dead_letters=len(batch.letters),
             seconds=round(seconds, 4),
         )
+
+    def _trace(self, batch: Batch, stored: Stored, since_ns: int) -> None:
+        for incoming, place, outcome in zip(batch.incoming, batch.places, stored.outcomes, strict=True):
+            alert = incoming.alert
+            span = self._spans.start(
+                "store alert", "consumer", parent=place.traceparent, since_ns=since_ns, alert=alert.alert_id
+            )
+            span.end(revision=alert.revision, outcome=outcome, batch=len(batch.incoming))
 
     def _check_ratio(self, batch: Batch) -> None:
         self._seen += batch.records

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 
 from confluent_kafka import Consumer
@@ -17,6 +18,7 @@ from services.decisions.meter import Meter
 from services.telemetry.health import CheckResult, HealthServer
 from services.telemetry.logs import configure_logs, get_logger
 from services.telemetry.metrics import Metrics
+from services.telemetry.traces import start_spans
 
 
 def main() -> None:
@@ -29,7 +31,8 @@ def main() -> None:
     consumer = Consumer(bootstrap.alerts_consumer(settings, JOB))
     policy = bootstrap.load_detection_config(settings).decisions
     options = Options(tenant=settings.tenant, policy=policy)
-    issuer = Issuer(consumer, engine, bootstrap.load_signer(settings), metrics, SystemClock(), options, stop)
+    spans = start_spans(JOB, os.environ)
+    issuer = Issuer(consumer, engine, bootstrap.load_signer(settings), metrics, SystemClock(), options, stop, spans)
 
     def assignment_check() -> CheckResult:
         return CheckResult(ready=issuer.assigned, detail="assigned" if issuer.assigned else "no assignment yet")
@@ -61,6 +64,7 @@ def main() -> None:
         if counting.is_alive():
             counting.join(10)
         consumer.close()
+        spans.close()
         health.stop()
         engine.dispose()
     get_logger().info("process.stopped")

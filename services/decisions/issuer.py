@@ -27,6 +27,7 @@ from services.adapters.postgres.moments import EPOCH, to_unix_ms
 from services.adapters.postgres.tables import AlertRevisionRow
 from services.adapters.retry import Backoff, Stopped, keep_trying
 from services.telemetry.logs import get_logger
+from services.telemetry.spans import NO_SPANS, TRACEPARENT, traceparent_of
 
 if TYPE_CHECKING:
     import threading
@@ -40,8 +41,10 @@ if TYPE_CHECKING:
     from detection.outcomes import Alert, Member
     from detection.policy.decisions import Licence
     from services.adapters.clock import Clock
+    from services.adapters.postgres.tables import DecisionRow
     from services.adapters.signatures import Signer
     from services.telemetry.metrics import Metrics
+    from services.telemetry.spans import Spans
 
 JOB: Final = "decisions"
 _label: Final = msgspec.json.Decoder(Label)
@@ -70,7 +73,10 @@ class Issuer:
         clock: Clock,
         options: Options,
         stop: threading.Event,
+        spans: Spans = NO_SPANS,
     ) -> None:
+        self._spans = spans
+        self._parents: dict[str, str] = {}  # Of the batch's alerts, the trace that each is part of.
         self._consumer = consumer
         self._engine = engine
         self._signer = signer
@@ -97,13 +103,14 @@ class Issuer:
 
     def _work(self, messages: Sequence[Message]) -> Callable[[], None]:
         def act() -> None:
+            self._parents.clear()
             with Session(self._engine) as session, session.begin():
                 for message in messages:
                     self._take(session, message)
                 if not issuing.has_approved(session, self._options.tenant):
                     return
                 issued = issuing.issue_approved(
-                    session, self._options.tenant, self._signer, self._options.policy, self._now()
+                    session, self._options.tenant, self._signer, self._options.policy, self._now(), self._trace
                 )
             self._report(issued)
 
@@ -112,12 +119,24 @@ class Issuer:
     def _take(self, session: Session, message: Message) -> None:
         try:
             if message.topic() == ALERTS.name:
-                self._decide(session, decode_alert(message.value() or b""), None)
+                alert = decode_alert(message.value() or b"")
+                if self._spans.on:
+                    self._parents[alert.alert_id] = traceparent_of(message.headers())
+                self._decide(session, alert, None)
             else:
                 self._judge(session, _label.decode(message.value() or b""))
         except msgspec.DecodeError:
             # The sink and the learning job own these topics' dead letters.
             get_logger().warning("decisions.skipped", topic=message.topic(), offset=message.offset())
+
+    def _trace(self, row: DecisionRow) -> dict[str, str]:
+        """Give the header of a decision's record: its alert's trace goes on, or one begins where a person approved."""
+        if not self._spans.on:
+            return {}
+        parent = self._parents.get(row.evidence_id, "")
+        span = self._spans.start("issue decision", "producer", parent=parent, alert=row.evidence_id)
+        span.end(action=row.action, dry_run=row.dry_run)
+        return {TRACEPARENT: span.traceparent}
 
     def _judge(self, session: Session, label: Label) -> None:
         record = session.scalars(

@@ -27,6 +27,11 @@ class Payload:
     size: int
     format: str = "litellm"
 
+    @property
+    def traceparent(self) -> str:
+        """Name no trace: the proxy's loggers are not told of one."""
+        return ""
+
     def events(self, maker: EventMaker) -> Iterator[RequestEvent | RejectedRecord]:
         """Make the one event."""
         return events_of(VENDORS["litellm"], self.payload, maker, "litellm")

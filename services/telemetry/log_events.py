@@ -74,6 +74,7 @@ LOG_EVENTS: Final[dict[str, str]] = {
     "state.saved": "The incidents job's state is on its topic.",
     "subscribers.skipped": "A record of the alerts topic cannot be read; the sink rejects it.",
     "subscribers.stopped_while_waiting": "The end came while the subscribers' process waited for the database.",
+    "traces.unavailable": "The environment asks for spans, and the extra `traces` is not installed; there are none.",
     "transaction.waits": "The transaction's coordinator does not answer yet.",
     "webhook.tried": "A delivery arrived, waits for its next try, or is given up.",
     "worker.crashed": "A bug ended the worker; the supervisor starts it again.",

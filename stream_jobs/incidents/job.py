@@ -23,6 +23,7 @@ from schemas.headers import binary_headers
 from schemas.model_version import BARS, SUPERVISED
 from schemas.topics import ALERTS, FINDINGS
 from services.telemetry.logs import get_logger
+from services.telemetry.spans import NO_SPANS, TRACEPARENT
 from stream_jobs.faust_host.ports import Outgoing
 from stream_jobs.faust_host.views import EntitlementsView, LiveModelsView
 from stream_jobs.incidents.state import StateStore
@@ -31,7 +32,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from detection.incidents.step import IncidentsStep
+    from detection.outcomes import Alert
+    from schemas.headers import Headers
     from services.adapters.clock import Clock
+    from services.telemetry.spans import Span, Spans
     from stream_jobs.faust_host.ports import Ports, Record
 
 NAME: Final = "incidents"
@@ -44,8 +48,16 @@ class IncidentsJob:
     """The job on its ports; see ``StreamJob``."""
 
     def __init__(
-        self, ports: Ports, clock: Clock, new_step: Callable[[], IncidentsStep], hop_ms: int, *, budget: int
+        self,
+        ports: Ports,
+        clock: Clock,
+        new_step: Callable[[], IncidentsStep],
+        hop_ms: int,
+        *,
+        budget: int,
+        spans: Spans = NO_SPANS,
     ) -> None:
+        self._spans = spans
         self._ports = ports
         self._clock = clock
         self._new_step = new_step
@@ -133,17 +145,32 @@ class IncidentsJob:
         alerts = self._step.take()
         if not alerts:
             return
+        since = self._spans.now_ns()
+        traced = [(alert, self._span(alert, since)) for alert in alerts]
         await self._ports.outbox.send(
             [
-                Outgoing(ALERTS, alert.alert_id.encode(), encode_alert(alert), binary_headers(alert, SOURCE, 0))
-                for alert in alerts
+                Outgoing(ALERTS, alert.alert_id.encode(), encode_alert(alert), _headers(alert, span))
+                for alert, span in traced
             ]
         )
+        for _, span in traced:
+            span.end()
         self._alerts_unsaved = True
         for alert in alerts:
             detector = alert.findings[0].detector if alert.findings else alert.lane
             self._ports.metrics.counter("stillwatch_alerts_total", detector=detector, severity=alert.severity).inc()
             get_logger().info("alert.raised", alert=alert.alert_id, revision=alert.revision, severity=alert.severity)
+
+    def _span(self, alert: Alert, since_ns: int) -> Span:
+        return self._spans.start(
+            "raise alert",
+            "producer",
+            since_ns=since_ns,
+            alert=alert.alert_id,
+            revision=alert.revision,
+            lane=alert.lane,
+            severity=alert.severity,
+        )
 
     async def _save(self) -> None:
         size = await self._store.save(self._asof, self._step.state())
@@ -201,3 +228,8 @@ class IncidentsJob:
             metrics.gauge("stillwatch_watermark_holder", job=NAME, source=source).set(source == holder)
         if holder is not None:
             self._ports.details["held_by"] = holder
+
+
+def _headers(alert: Alert, span: Span) -> Headers:
+    headers = binary_headers(alert, SOURCE, 0)
+    return [*headers, (TRACEPARENT, span.traceparent.encode("ascii"))] if span.traceparent else headers

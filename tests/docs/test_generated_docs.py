@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from services.cli.forget import LEFT
 from services.cli.topics import DIFFERENT
 from services.errors import AlreadyRunningError, NotRunningError, StillwatchError
 
@@ -66,10 +67,26 @@ def test_every_link_to_a_file_leads_somewhere(paper: Path) -> None:
         assert (paper.parent / target).exists(), target
 
 
+def headings(paper: Path) -> set[str]:
+    """The names under which a page's headings can be linked to."""
+    prose = re.sub(r"^```.*?^```", "", paper.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    return {
+        re.sub(r"[^\w\- ]", "", line.strip().lower()).replace(" ", "-")
+        for line in re.findall(r"^#+ (.*)$", prose, re.MULTILINE)
+    }
+
+
+@every_paper
+def test_every_link_to_a_heading_leads_to_one(paper: Path) -> None:
+    for target, anchor in re.findall(r"\]\((?!https?:)([^)\s#]*)#([^)\s]+)\)", paper.read_text(encoding="utf-8")):
+        page = paper.parent / target if target else paper
+        assert page.suffix != ".md" or anchor in headings(page), f"{target}#{anchor}"
+
+
 def test_the_exit_codes_are_told() -> None:
     text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
     told = {int(code) for code in re.findall(r"^\| (\d+) \|", text, re.MULTILINE)}
-    used = {StillwatchError.exit_code, NotRunningError.exit_code, AlreadyRunningError.exit_code, DIFFERENT}
+    used = {StillwatchError.exit_code, NotRunningError.exit_code, AlreadyRunningError.exit_code, DIFFERENT, LEFT}
     assert used <= told
 
 

@@ -25,7 +25,7 @@ from services.adapters.postgres.moments import format_moment, to_unix_ms
 from services.adapters.postgres.tables import DecisionRow
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
     from sqlalchemy.orm import Session
@@ -54,9 +54,14 @@ def has_approved(session: Session, tenant: str) -> bool:
 
 
 def issue_approved(
-    session: Session, tenant: str, signer: Signer, policy: DecisionPolicy, now: datetime
+    session: Session,
+    tenant: str,
+    signer: Signer,
+    policy: DecisionPolicy,
+    now: datetime,
+    trace: Callable[[DecisionRow], Mapping[str, str]] = lambda _: {},
 ) -> list[Issued]:
-    """Issue what is approved, oldest approval first, at most a batch."""
+    """Issue what is approved, oldest approval first, at most a batch; ``trace`` gives more headers of a record."""
     session.execute(_TURN, {"tenant": tenant})
     rows = session.scalars(
         select(DecisionRow)
@@ -74,7 +79,7 @@ def issue_approved(
             row.state, row.decided_by = "rejected", ENTITLEMENT
             continue
         highest = (highest or 0) + 1
-        _issue(session, row, highest, signer, policy, now)
+        _issue(session, row, highest, signer, policy, now, trace)
         issued.append(Issued(highest, row.action, row.dry_run))
     session.flush()
     return issued
@@ -113,7 +118,13 @@ def _keep_unentitled(session: Session, row: DecisionRow, now: datetime) -> bool:
 
 
 def _issue(
-    session: Session, row: DecisionRow, sequence: int, signer: Signer, policy: DecisionPolicy, now: datetime
+    session: Session,
+    row: DecisionRow,
+    sequence: int,
+    signer: Signer,
+    policy: DecisionPolicy,
+    now: datetime,
+    trace: Callable[[DecisionRow], Mapping[str, str]],
 ) -> None:
     before = _issued_before(session, row)
     standing = (
@@ -138,7 +149,7 @@ def _issue(
         topic=DECISIONS.name,
         key=decision_key(row.subject_kind, row.subject),
         value=row.record,
-        headers=text_headers(decision, SOURCE, to_unix_ms(now)),
+        headers=text_headers(decision, SOURCE, to_unix_ms(now)) | dict(trace(row)),
         at=now,
     )
 

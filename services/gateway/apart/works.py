@@ -44,6 +44,11 @@ class Received:
         """Say about how many bytes it holds."""
         return self.work.size
 
+    @property
+    def traceparent(self) -> str:
+        """Name the trace that the request is part of."""
+        return self.work.traceparent
+
     def events(self, maker: EventMaker) -> Iterator[RequestEvent | RejectedRecord]:
         """Make the events."""
         return self.work.events(maker)

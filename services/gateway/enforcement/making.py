@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from services.adapters.clock import SystemClock
@@ -11,6 +12,7 @@ from services.gateway.enforcement.cache import DecisionCache
 from services.gateway.enforcement.enforcer import DecisionEnforcer, Follower
 from services.gateway.enforcement.stream_feed import StreamFollower
 from services.gateway.enforcement.topic_feed import TopicFollower
+from services.telemetry.traces import start_spans
 
 if TYPE_CHECKING:
     from services.gateway.configuration import GatewayConfiguration
@@ -29,7 +31,11 @@ def make_enforcer(configuration: GatewayConfiguration, counts: Counts) -> Decisi
         follower: Follower = StreamFollower(url, token, cache, counts, clock)
     else:
         follower = TopicFollower(
-            client_config(configuration, configuration.kafka_bootstrap_servers), cache, counts, clock
+            client_config(configuration, configuration.kafka_bootstrap_servers),
+            cache,
+            counts,
+            clock,
+            lambda: start_spans("gateway", os.environ),
         )
     return DecisionEnforcer(
         cache,

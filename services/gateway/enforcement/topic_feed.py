@@ -11,13 +11,15 @@ from schemas.topics import DECISIONS
 from services.adapters.kafka.batches import next_batch
 from services.gateway.publishing.counts import DECISIONS as TAKEN
 from services.gateway.publishing.counts import FAILURES
+from services.telemetry.spans import NO_SPANS, traceparent_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from services.adapters.clock import Clock
     from services.gateway.enforcement.cache import DecisionCache
     from services.gateway.publishing.counts import Counts
+    from services.telemetry.spans import Spans
 
 FOLLOW_FAILURE: Final = "follow"
 _POLL_SECONDS: Final = 0.5
@@ -26,9 +28,21 @@ _AGAIN_SECONDS: Final = 2.0
 
 
 class TopicFollower:
-    """A follower on Kafka; see ``Follower``. ``config`` is librdkafka's connection."""
+    """A follower on Kafka; see ``Follower``. ``config`` is librdkafka's connection.
 
-    def __init__(self, config: Mapping[str, Any], cache: DecisionCache, counts: Counts, clock: Clock) -> None:
+    ``make_spans`` is called in its thread. What the topic held before it was read once has no span.
+    """
+
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        cache: DecisionCache,
+        counts: Counts,
+        clock: Clock,
+        make_spans: Callable[[], Spans] = lambda: NO_SPANS,
+    ) -> None:
+        self._make_spans = make_spans
+        self._spans = NO_SPANS
         self._config = {
             **config,
             # Without a group; the client library wants the name all the same.
@@ -61,8 +75,10 @@ class TopicFollower:
         self._stop.set()
         if self._thread is not None:
             self._thread.join(10)
+        self._spans.close()
 
     def _run(self) -> None:
+        self._spans = self._make_spans()
         while not self._stop.is_set():
             consumer = Consumer(self._config)
             try:
@@ -98,7 +114,11 @@ class TopicFollower:
             if self._unread:
                 self._unread.discard(message.partition())
             return
-        value = message.value()
+        value, since = message.value(), self._spans.now_ns()
         # A tombstone is not signed: it frees nobody.
         outcome = "tombstone" if value is None else self._cache.take(value, self._clock.now_ms())
         self._counts.add(TAKEN, outcome)
+        if self._spans.on and self.loaded:
+            parent = traceparent_of(message.headers())
+            span = self._spans.start("apply decision", "consumer", parent=parent, since_ns=since, outcome=outcome)
+            span.end()

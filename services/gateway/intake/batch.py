@@ -31,6 +31,11 @@ class VendorBatch:
         """Say about how many bytes it holds."""
         return len(self.data) + 1024
 
+    @property
+    def traceparent(self) -> str:
+        """Name no trace: a batch is of many requests."""
+        return ""
+
     def events(self, maker: EventMaker) -> Iterator[RequestEvent | RejectedRecord]:
         """Make the events; every record becomes one, or a rejection with a named reason."""
         vendor = VENDORS[self.format]

@@ -22,6 +22,7 @@ from services.gateway.middleware.refusing import BodyTooLargeError, refuse, tran
 from services.gateway.publishing.counts import ENFORCED, FAILURES
 from services.gateway.publishing.starting import load_enforcer, start_publisher
 from services.gateway.routes import Routes
+from services.telemetry.spans import TRACEPARENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -219,6 +220,7 @@ class StillwatchMiddleware:
             request=Captured(settings.gateway_body_bytes),
             response=Captured(settings.gateway_body_bytes),
             request_encoding=headers.get("content-encoding", "").strip().lower(),
+            traceparent=headers.get(TRACEPARENT, ""),
         )
 
     def _guarded(self, where: str, act: Callable[[], None]) -> None:
@@ -250,7 +252,7 @@ def _read_start(exchange: Exchange, message: Mapping[str, Any]) -> None:
 def _wanted(settings: GatewayConfiguration) -> dict[bytes, str]:
     """Give the headers that are read; the others of a request are not even decoded."""
     named = (settings.gateway_organization_header.lower(), settings.gateway_address_header.lower())
-    names = {*settings.gateway_account_headers, *named, "user-agent", "content-encoding"} - {""}
+    names = {*settings.gateway_account_headers, *named, "user-agent", "content-encoding", TRACEPARENT} - {""}
     return {name.encode("latin-1"): name for name in names}
 
 

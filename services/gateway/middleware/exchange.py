@@ -105,6 +105,7 @@ class Exchange:
     request_encoding: str = ""
     response_encoding: str = ""
     event_stream: bool = False
+    traceparent: str = ""  # As the client or the ingress sent it.
     refused: bool = False  # Its body was never read, so there is nothing to tell of; the refusal is counted.
 
     @property

@@ -25,6 +25,10 @@ class Work(Protocol):
     def size(self) -> int:
         """Say about how many bytes it holds."""
 
+    @property
+    def traceparent(self) -> str:
+        """Name the trace that the request is part of, as it came; "" for none."""
+
     def events(self, maker: EventMaker) -> Iterator[RequestEvent | RejectedRecord]:
         """Make the events; called in the publisher's thread."""
 

@@ -21,6 +21,7 @@ from services.gateway.parsed import RejectedRecord
 from services.gateway.publishing.counts import DROPPED, EVENTS, FAILURES, REJECTS, WAITING, Counts
 from services.gateway.publishing.spool import Outgoing
 from services.gateway.sketching import EventMaker
+from services.telemetry.spans import NO_SPANS, TRACEPARENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from services.gateway.identity import Identity
     from services.gateway.publishing.buffer import Work, WorkBuffer
     from services.gateway.publishing.sending import Sender
+    from services.telemetry.spans import Spans
 
 _IDLE_SECONDS: Final = 0.2
 _STOP_SECONDS: Final = 5.0
@@ -55,7 +57,7 @@ class Publishing(Protocol):
 
 
 class Publisher:
-    """Takes work from any thread. ``make_sender`` is called in the publisher's own thread, once.
+    """Takes work from any thread. ``make_sender`` and ``make_spans`` are called in the publisher's own thread, once.
 
     ``turned`` is called in that thread too: after each piece of work with it, after each turn of the sender with None.
     """
@@ -68,8 +70,11 @@ class Publisher:
         buffer: WorkBuffer,
         source: str,
         turned: Callable[[Work | None, Sender | None], None] | None = None,
+        make_spans: Callable[[], Spans] = lambda: NO_SPANS,
     ) -> None:
         self.counts = counts
+        self._make_spans = make_spans
+        self._spans = NO_SPANS
         self._turned = turned or _nothing
         self._identity = identity
         self._make_sender = make_sender
@@ -105,6 +110,7 @@ class Publisher:
 
     def _run(self) -> None:
         self._turned(None, None)
+        self._guarded(self._begin_spans)
         maker = EventMaker(self._identity)
         sender = self._sender()
         while not self._stopping.is_set() or len(self._buffer):
@@ -123,7 +129,11 @@ class Publisher:
             self._turned(None, sender)
         if sender is not None:
             self._guarded(lambda: sender.close(_STOP_SECONDS))
+        self._guarded(self._spans.close)
         self._turned(None, sender)
+
+    def _begin_spans(self) -> None:
+        self._spans = self._make_spans()
 
     def _sender(self) -> Sender | None:
         """Make the sender; while the mapping of a rotated key cannot be read, requests wait in the buffer."""
@@ -137,6 +147,7 @@ class Publisher:
                     return None
 
     def _handle(self, work: Work, maker: EventMaker, sender: Sender | None) -> None:
+        since = self._spans.now_ns()
         try:
             for made in work.events(maker):
                 if isinstance(made, RejectedRecord):
@@ -144,14 +155,24 @@ class Publisher:
                 elif sender is None:
                     self.counts.add(DROPPED, "no_kafka")
                 else:
-                    sender.send(self._record(made))
+                    sender.send(self._record(made, self._trace(work, since) if self._spans.on else ""))
                     self.counts.add(EVENTS, work.format)
         except Exception as error:  # noqa: BLE001 - a request that cannot be read must not end the watch over all others
             self._failed("events", error)
 
-    def _record(self, event: RequestEvent) -> Outgoing:
+    def _trace(self, work: Work, since_ns: int) -> str:
+        """Make the span of one event: from when its work was taken up to when the client library gets it."""
+        span = self._spans.start(
+            "publish request", "producer", parent=work.traceparent, since_ns=since_ns, format=work.format
+        )
+        span.end()
+        return span.traceparent
+
+    def _record(self, event: RequestEvent, traceparent: str) -> Outgoing:
         headers = cloud_event_headers(event.event_id, self._source, "request.v1", event.time_unix_ms)
         kept = [(name, value) for name, value in headers if isinstance(value, bytes)]
+        if traceparent:
+            kept.append((TRACEPARENT, traceparent.encode("ascii")))
         return Outgoing(REQUESTS.name, event.account.encode("ascii"), _encoder.encode(event), kept)
 
     def _guarded(self, act: Callable[[], None]) -> None:

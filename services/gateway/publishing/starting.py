@@ -22,6 +22,7 @@ from services.gateway.publishing.exposing import serve_counts
 from services.gateway.publishing.publisher import Publisher
 from services.gateway.publishing.sending import Sender, kafka_producer
 from services.gateway.publishing.spool import Spool, SpoolError, open_spool
+from services.telemetry.traces import start_spans
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from services.gateway.middleware.enforcing import Enforcer
     from services.gateway.publishing.buffer import Work
     from services.gateway.publishing.publisher import Publishing
+    from services.telemetry.spans import Spans
 
 _log = logging.getLogger("stillwatch.gateway")
 
@@ -80,7 +82,10 @@ def make_publisher(
             kafka_producer(config), _spool(configuration, shown), shown, clock, configuration.gateway_stall_seconds
         )
 
-    return Publisher(identity, make_sender, shown, buffer, source, turned), identity
+    def make_spans() -> Spans:
+        return start_spans("gateway", os.environ)
+
+    return Publisher(identity, make_sender, shown, buffer, source, turned, make_spans), identity
 
 
 def _make_courier(configuration: GatewayConfiguration, clock: Clock, source: str) -> tuple[Courier, Identity]:
