@@ -129,9 +129,9 @@ CONTRIBUTION: Final = np.dtype(
         ("multi_turn", "<i4"),
         ("tools", "<i4"),
         ("errors", "<i4"),
+        ("rejected", "<i4"),  # Requests whose authentication or permission failed.
         ("hour_sine", "<i4"),  # Fixed point.
         ("hour_cosine", "<i4"),
-        ("spare_count", "<i4"),
         ("projection", "<i4", PROJECTION_DIMENSIONS),
         # Registers.
         ("residuals", "u1", RESIDUAL_REGISTERS),  # HyperLogLog of last turns.
@@ -139,7 +139,7 @@ CONTRIBUTION: Final = np.dtype(
     ]
 )
 
-# The bits of SINGLE['bits'], in the order of CONTRIBUTION's counts from "young" to "errors".
+# The bits of SINGLE['bits'], in the order of CONTRIBUTION's counts from "young" to "rejected".
 SINGLE_BITS: Final = (
     "young",
     "refusals",
@@ -151,6 +151,7 @@ SINGLE_BITS: Final = (
     "multi_turn",
     "tools",
     "errors",
+    "rejected",
 )
 
 # A contribution of one request alone, as most are: a quarter of the bytes, and the same row once it is written out.

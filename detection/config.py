@@ -70,7 +70,7 @@ class PoolLane(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class LinkLane(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Lane G: customers who send the same prompts within seconds of each other."""
+    """Lane G: customers who send the same prompts within seconds of each other, or take over from refused keys."""
 
     enabled: bool = True
     shadow: bool = False
@@ -80,6 +80,9 @@ class LinkLane(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     crowd: int = 12  # A prompt that more customers send at one moment is a published one, and links nobody.
     window_ms: int = 259_200_000  # Links older than 72 hours are forgotten.
     maximum_pairs: int = 200_000  # The oldest go first.
+    handover_ms: int = 3_600_000  # A key that comes within the hour after another one was refused follows it.
+    handover_chance: float = 0.005  # That so many newcomers come in those hours by chance, at most, to be told.
+    maximum_watched: int = 50_000  # Networks with a refused key, for each partition; the least recent go first.
 
 
 class ProbeLane(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

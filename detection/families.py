@@ -25,6 +25,7 @@ class Family(IntEnum):
     NETWORK_CONFIGURATION = 13
     PAYMENT = 14
     COINCIDENCE = 15
+    HANDOVER = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,5 +66,6 @@ FAMILIES: Final[dict[Family, FamilyFact]] = {
         "network", "the same network, model and parameters", shared_by_design=True
     ),
     Family.COINCIDENCE: FamilyFact("link", "the same prompts within seconds of each other", shared_by_design=False),
+    Family.HANDOVER: FamilyFact("link", "keys that follow one another on one network", shared_by_design=False),
     Family.PAYMENT: FamilyFact("payment", "the same payment attribute", shared_by_design=False),
 }

@@ -42,7 +42,13 @@ class Topic:
                 "segment.ms": str(_HOUR),
                 "segment.bytes": str(64 << 20),
                 "delete.retention.ms": str(_DAY),
+                # What was replaced or deleted is gone from the disk after a day, however little else is written.
+                "max.compaction.lag.ms": str(_DAY),
             }
+        elif self.retention_ms > 0:
+            # The broker deletes whole segments by their newest record: a record outlives its retention by a segment's
+            # span, which is a week unless it is set.
+            settings["segment.ms"] = str(min(self.retention_ms // 4, _DAY))
         return settings
 
 
@@ -95,7 +101,8 @@ ALERTS: Final = Topic("alerts", "alert_id", "Alert v1", "one", "delete", 90 * _D
 ALERTS_OCSF: Final = Topic(
     "alerts.ocsf", "alert_id", "OCSF Detection Finding (class 2004)", "one", "delete", 90 * _DAY, 8 << 20
 )
-LABELS: Final = Topic("labels", "alert_id", "Label v1", "one", "delete", -1)
+# A label teaches while its alert is there to be read; what lies longer only names who it was about.
+LABELS: Final = Topic("labels", "alert_id", "Label v1", "one", "delete", 400 * _DAY)
 DECISIONS: Final = Topic("decisions", "subject kind:subject", "Decision v1", "wide", "compact", -1, 8 << 20)
 MODELS: Final = Topic("models", "model/stage", "ModelVersion v1", "one", "compact", -1)
 ENTITLEMENTS: Final = Topic("entitlements", "subject", "Entitlement v1", "one", "compact", -1)

@@ -32,7 +32,7 @@ SUM_WORDS: Final = CONTRIBUTION.itemsize // 8
 POOL, CUSTOMER, ACCOUNT, HOP, FAMILY, REQUEST, SUMS, SHARED = range(8)
 ENTRY_WORDS: Final = 8
 CELL: Final = 0  # In place of a family.
-MOST_OF_A_REQUEST: Final = 8  # Entries: a cell, five templates and two coincidences.
+MOST_OF_A_REQUEST: Final = 9  # Entries: a cell, five templates, two coincidences and a place.
 
 S_POOL, S_CUSTOMER, S_ACCOUNT, S_BEFORE = (
     _place(SINGLE, name, 8) for name in ("pool", "customer", "account", "account_requests_before")

@@ -6,14 +6,14 @@ is read from the row as the requests before it left it, so that where a stream i
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from detection.accounts import adding
 from detection.accounts.adding import mix
-from detection.columns import BOUNDARIES, CUES, EVENT, FIXED_POINT, LADDER_WORDS, PROJECTION_DIMENSIONS, Flag
+from detection.accounts.twins import log_fixed, offer
+from detection.columns import BOUNDARIES, CUES, EVENT, LADDER_WORDS, PROJECTION_DIMENSIONS, Flag
 from detection.compiled import Whole, Words, compiled
 from detection.families import Family
 from detection.state import places
@@ -83,8 +83,8 @@ _R_PANE_HOP, _R_PANE_REQUESTS, _R_PANE_ERRORS, _R_PANE_LATE = (
 _R_PANE_INPUT, _R_PANE_OUTPUT, _R_PROMPTS, _R_ASOF = (
     offset_of(name) // 8 for name in ("pane_input", "pane_output", "prompts", "asof")
 )
-_R_CREATED, _R_ATTRIBUTES_ORGANIZATION, _R_PAYMENT, _R_ORGANIZATION = (
-    offset_of(name) // 8 for name in ("created_at", "attributes_organization", "payment", "organization")
+_R_CREATED, _R_ATTRIBUTES_ORGANIZATION, _R_PAYMENT, _R_ORGANIZATION, _R_PLACE = (
+    offset_of(name) // 8 for name in ("created_at", "attributes_organization", "payment", "organization", "place")
 )
 _R_FIRST_SEEN, _R_LAST_SEEN, _R_PREVIOUS, _R_SUMS = (
     offset_of(name) // 8 for name in ("first_seen", "last_seen", "previous_time", "input_tokens")
@@ -99,12 +99,12 @@ _ERROR: Final = int(Flag.ERROR).bit_length() - 1
 _FIRST_BITS: Final = tuple(int(flag).bit_length() - 1 for flag in (Flag.REFUSAL, *CUES, Flag.ECHO, Flag.LOGPROBS))
 _BURST_BIT: Final = 1 + len(_FIRST_BITS)
 _CONTINUED_BIT: Final = _BURST_BIT + 1
-_LAST_BITS: Final = tuple(int(flag).bit_length() - 1 for flag in (Flag.MULTI_TURN, Flag.TOOLS, Flag.ERROR))
+_LAST_BITS: Final = tuple(
+    int(flag).bit_length() - 1 for flag in (Flag.MULTI_TURN, Flag.TOOLS, Flag.ERROR, Flag.REJECTED)
+)
 _HOUR_MS: Final = 3_600_000
 _MINUTE_MS: Final = 60_000
 _DAY_MINUTES: Final = 1_440
-_RANK_BITS: Final = 53
-_UNUSED: Final = np.uint64(64 - _RANK_BITS)
 _HIGH_HALF: Final = np.uint64(32)
 _FAMILY_SYSTEM, _FAMILY_8, _FAMILY_16, _FAMILY_32, _FAMILY_SUFFIX = (
     int(family) for family in (Family.SYSTEM, Family.PREFIX_8, Family.PREFIX_16, Family.PREFIX_32, Family.SUFFIX_8)
@@ -113,45 +113,21 @@ COINCIDENCE_MS: Final = 10_000  # A window; requests within 5 s of each other sh
 COINCIDENCE_SAMPLE: Final = 2  # One in so many prompts is looked at.
 _LOOKED_AT: Final = np.uint64(COINCIDENCE_SAMPLE - 1)
 _FAMILY_COINCIDENCE: Final = int(Family.COINCIDENCE)
-_LOG_TABLE: Final = np.array([round(math.log1p(value) * FIXED_POINT) for value in range(1 << 13)], np.int64)
+_FAMILY_PLACE: Final = int(Family.NETWORK_CONFIGURATION)
+_REJECTED: Final = np.uint32(Flag.REJECTED)
 
 if LADDER_WORDS[:3] != (8, 16, 32):
     raise TypeError("the prefix families are the first three rungs of the ladder")
 
 
 @compiled
-def _log_fixed(value: Whole) -> Whole:
-    if value < len(_LOG_TABLE):
-        return _LOG_TABLE[value]
-    return np.int64(np.rint(math.log1p(np.float64(value)) * FIXED_POINT))
-
-
-@compiled
-def _offer(value: np.uint64, registers: Whole, target: NDArray[np.uint8], at: Whole) -> None:
-    """Do as ``detection.sketches.hyperloglog.offers``: place and rank of one hash, into two bytes."""
-    if not value:
-        target[at] = 0
-        target[at + 1] = 0
-        return
-    mixed = mix(value)
-    target[at] = np.int64(mixed) & (registers - 1)
-    rest = np.int64(mixed >> _UNUSED)
-    rank = 1
-    probe = 1 << (_RANK_BITS - 1)
-    while probe and not rest & probe:
-        probe >>= 1
-        rank += 1
-    target[at + 1] = rank
-
-
-@compiled
 def _sketch(event: Words, entry: NDArray[np.uint8]) -> None:
     """Write what a request adds to its account's sketches, in the form of the row's log."""
-    _offer(np.uint64(event[_TURN]), TURN_REGISTERS, entry, 0)
-    _offer(np.uint64(event[_RESPONSE]), RESPONSE_REGISTERS, entry, 2)
+    offer(np.uint64(event[_TURN]), TURN_REGISTERS, entry, 0)
+    offer(np.uint64(event[_RESPONSE]), RESPONSE_REGISTERS, entry, 2)
     template = np.uint64(event[_PREFIX + TEMPLATE_RUNG])
-    _offer(template, TEMPLATE_REGISTERS, entry, 4)
-    _offer(np.uint64(event[_BIAS]), BIAS_REGISTERS, entry, 6)
+    offer(template, TEMPLATE_REGISTERS, entry, 4)
+    offer(np.uint64(event[_BIAS]), BIAS_REGISTERS, entry, 6)
     # The high half: the low bits have chosen the register already, and a shared choice would tie the two sketches.
     entry[8] = 1 + (np.int64(template >> _HIGH_HALF) % TEMPLATE_COUNTERS) if template else 0
     entry[9] = (event[_TIME] // _HOUR_MS) % HOURS
@@ -251,7 +227,7 @@ def _count(  # noqa: PLR0915 - one statement for each column is what there is to
     words[_R_CONTINUED] += continued
     words[_R_LATE] += late
     after = before + 1
-    log_input, log_output, log_gap = _log_fixed(halves[_INPUT]), _log_fixed(halves[_OUTPUT]), _log_fixed(gap)
+    log_input, log_output, log_gap = log_fixed(halves[_INPUT]), log_fixed(halves[_OUTPUT]), log_fixed(gap)
     row[_R_SUMS] += halves[_INPUT]
     row[_R_SUMS + 1] += halves[_OUTPUT]
     row[_R_SUMS + 2] += halves[_REASONING]
@@ -265,6 +241,9 @@ def _count(  # noqa: PLR0915 - one statement for each column is what there is to
     row[_R_ASOF] = offset
     if np.uint64(event[_ORGANIZATION]) > np.uint64(row[_R_ORGANIZATION]):
         row[_R_ORGANIZATION] = event[_ORGANIZATION]
+    if event[_NETWORK] and event[_CONFIGURATION]:
+        network, configuration = np.uint64(event[_NETWORK]), np.uint64(event[_CONFIGURATION])
+        row[_R_PLACE] = np.int64(adding.pool_of_two(_FAMILY_PLACE, network, configuration))
     row[_R_PROMPTS + before % RING] = event[_DEEPEST]
     _fill_pane(event, row, hop, flags >> _ERROR & 1, late)
     _sketch(event, entry)
@@ -387,10 +366,14 @@ def count_events(
         request = tally[2][kept]
         after = _count(event, offsets[number], slot, request, entry, store, clock, rules)
         _contribute(event, kept, tally)
+        row = places.row_of(rows, slot)
+        # Many gateways tell nothing of a refused call but whose key it was: it belongs where the key was used last.
+        if event.view(np.uint32)[_FLAGS] & _REJECTED and row[_R_PLACE] and not event[_NETWORK]:
+            adding.add(np.uint64(row[_R_PLACE]), _FAMILY_PLACE, kept, *tally)
         if milestones[min(after, len(milestones) - 1)]:
             mark = marks[clock[MARKS]]
             clock[MARKS] += 1
-            places.write_out(places.row_of(rows, slot), dense, mark[:_ROW_WORDS])
+            places.write_out(row, dense, mark[:_ROW_WORDS])
             mark[_ROW_WORDS] = request.view(np.int32)[adding.S_HOP]
             mark[_ROW_WORDS + 1] = request[adding.S_CUSTOMER]
             mark[_ROW_WORDS + 2] = after

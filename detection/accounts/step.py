@@ -200,7 +200,6 @@ class AccountsStep:
             ("created_at", "created_at"),
             ("attributes_organization", "organization"),
             ("payment", "payment"),
-            ("signup_network", "signup_network"),
             ("verified", "verified"),
         ):
             self._store.write(slots, name, rows[source])

@@ -52,6 +52,7 @@ WORDS: Final[dict[str, str]] = {
     "continuation": "it never carries a conversation on",
     # Links and probes.
     "coincidences": "they send the same prompts within seconds of each other",
+    "handovers": "a new key takes over where one is refused",
     # Both.
     "cue_reasoning": "prompts ask for the chain of thought",
     "cue_synthesis": "prompts ask for training material",

@@ -17,6 +17,7 @@ import numpy as np
 from detection.features.pools import PoolBatch
 from detection.ids import mix
 from detection.pools.coincidences import take_coincidences
+from detection.pools.handovers import HANDOVERS_KEY, Handovers
 from detection.pools.hop import group_starts, merge_rows
 from detection.pools.pending import Pending
 from detection.pools.scoring import PoolScorer, PoolVector
@@ -78,6 +79,7 @@ class PoolsStep:
         self._pending = Pending()
         self._stubs = Stubs(lane.minimum_customers, lane.stub_idle_ms // hop_ms, lane.maximum_stubs)
         self._store = PoolStore(lane, hop_ms)
+        self._handovers = Handovers(config)
         self._stub_records: dict[int, int] = {}  # Hop to the number of its durable records.
         self._fresh: dict[bytes, bytes | None] = {}
         self._findings: list[Finding] = []
@@ -92,7 +94,13 @@ class PoolsStep:
     @property
     def sizes(self) -> dict[str, int]:
         """Rows by kind, for metrics."""
-        return {"stubs": len(self._stubs), "pools": len(self._store.pools), "members": len(self._store.members)}
+        store = self._store
+        return {
+            "stubs": len(self._stubs),
+            "pools": len(store.pools),
+            "members": len(store.members),
+            "watched": len(self._handovers),
+        }
 
     @property
     def holder(self) -> int:
@@ -123,8 +131,9 @@ class PoolsStep:
     def dirty(self) -> tuple[list[bytes], list[bytes | None]]:
         """Give the changelog records since the last call: keys and values; None is a tombstone."""
         keys, values = self._store.dirty()
-        keys += self._fresh
-        values += self._fresh.values()
+        followed, chains = self._handovers.dirty()
+        keys += [*followed, *self._fresh]
+        values += [*chains, *self._fresh.values()]
         self._fresh = {}
         return keys, values
 
@@ -152,12 +161,16 @@ class PoolsStep:
         """Take the rows that ``dirty`` wrote: the newest value of each key that is not a tombstone, all at once."""
         by_kind: dict[bytes, list[bytes]] = {POOL_KEY: [], MEMBER_KEY: []}
         stubs: list[tuple[bytes, bytes]] = []
+        watched: list[tuple[bytes, bytes]] = []
         for key, value in zip(keys, values, strict=True):
             if key[:1] == STUBS_KEY:
                 stubs.append((key, value))
+            elif key[:1] == HANDOVERS_KEY:
+                watched.append((key, value))
             else:
                 by_kind[key[:1]].append(value)
         self._store.load(by_kind[POOL_KEY], by_kind[MEMBER_KEY])
+        self._handovers.load(watched)
         for key, value in sorted(stubs):
             hop, place = int.from_bytes(key[1:5], "big"), int.from_bytes(key[5:7], "big")
             self._stub_records[hop] = max(self._stub_records.get(hop, 0), place + 1)
@@ -171,6 +184,7 @@ class PoolsStep:
         self._evicted += self._store.expire(hop) + self._stubs.expire(hop)
         rows, coincidences = take_coincidences(hop, rows, self._config)
         self._findings += coincidences
+        self._findings += self._handovers.close(hop, rows)
         if not len(rows):
             return
         order = np.argsort(rows["pool"], kind="stable")

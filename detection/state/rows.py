@@ -85,7 +85,7 @@ HEAD: Final = np.dtype(
         ("created_at", "<i8"),  # ms since the epoch, 0 where unknown.
         ("attributes_organization", "<u8"),
         ("payment", "<u8"),
-        ("signup_network", "<u8"),
+        ("place", "<u8"),  # Pool of the network and configuration of the last request that named both; 0 for none.
         # Times in ms since the epoch.
         ("first_seen", "<i8"),  # Of the first request in offset order; 0 before it.
         ("last_seen", "<i8"),  # Maximum.

@@ -57,6 +57,10 @@ def up(
         str | None, typer.Option("--simulate", metavar="SCENARIO", help="Send the traffic of this scenario.")
     ] = None,
     rate: Annotated[float | None, typer.Option("--rate", min=0.001, help="Simulated requests per second.")] = None,
+    workers: Annotated[
+        list[str] | None,
+        typer.Option("--workers", metavar="JOB=N", help="Run a job as so many processes; may be repeated."),
+    ] = None,
     base_dir: BaseDir = DEFAULT_BASE_DIR,
     as_json: AsJson = False,
 ) -> None:
@@ -77,6 +81,7 @@ def up(
             database_url=settings.database_url.get_secret_value() if settings.database_url is not None else None,
             simulate=simulate,
             rate=rate,
+            workers=dict(map(_job_and_number, workers or ())),
             # A person reads sentences; a pipe reads JSON.
             log_format="console" if sys.stdout.isatty() and not as_json else settings.log_format,
         )
@@ -84,6 +89,13 @@ def up(
     finally:
         os.close(claim)
     raise typer.Exit(code)
+
+
+def _job_and_number(text: str) -> tuple[str, int]:
+    job, _, number = text.partition("=")
+    if not (number.isascii() and number.isdigit() and int(number)):
+        raise typer.BadParameter(f"{text!r} is not JOB=N, as in accounts=3.", param_hint="--workers")
+    return job, int(number)
 
 
 def _supervise(base_dir: Path, table: parts.Plan, *, as_json: bool) -> int:

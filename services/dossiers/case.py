@@ -152,6 +152,7 @@ def _audit(session: Session, tenant: str, alert_id: str) -> dict[str, Any]:
                 "after": row.after,
                 "previous_hash": (row.previous_hash or b"").hex(),
                 "hash": (row.hash or b"").hex(),
+                **({"forgotten": True} if row.seq in whole.forgotten else {}),
             }
             for row in rows
         ],

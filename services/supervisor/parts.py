@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from services.adapters.embedded import EmbeddedKafka, EmbeddedPostgres
 from services.adapters.embedded.ports import LOOPBACK, reserve
+from services.errors import StillwatchError
 from services.supervisor.part import Part, RestartPolicy
 from services.supervisor.probes import asking, readyz
 
@@ -57,6 +58,14 @@ WORKERS: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
     ("relay", ("-m", "services.alert_sink.relay"), (TOPICS, MIGRATE)),
     (API, ("-m", "services.console"), (TOPICS, MIGRATE)),
 )
+# Jobs whose partitions several workers can share.
+SHARED: tuple[str, ...] = ("accounts", "pools")
+
+
+class UnsharedJobError(StillwatchError):
+    """Several workers are wanted of a job that is one process."""
+
+    exit_code = 2
 
 
 @dataclass(frozen=True)
@@ -77,11 +86,19 @@ def plan(
     simulate: str | None = None,
     rate: float | None = None,
     log_format: str = "auto",
+    workers: Mapping[str, int] | None = None,
 ) -> Plan:
     """Choose the ports and build the table; an address that is given means that its embedded service is left out.
 
-    Raises HalfWrittenError before anything starts when an embedded service's data cannot be used.
+    ``workers`` says of how many processes a job is made, 1 where it says nothing: the second is the part NAME-1, and so
+    on. Raises UnsharedJobError for a job that is not in ``SHARED``, and HalfWrittenError when an embedded service's
+    data cannot be used; both before anything starts.
     """
+    unshared = sorted(set(workers or {}) - set(SHARED))
+    if unshared:
+        raise UnsharedJobError(
+            f"{', '.join(unshared)} cannot have several workers.", hint=f"These can: {', '.join(SHARED)}."
+        )
     parts: list[Part] = []
     if kafka_bootstrap_servers is None:
         kafka = EmbeddedKafka(base_dir, preferred_port=KAFKA_PORT)
@@ -109,12 +126,16 @@ def plan(
     }
     # A store that runs elsewhere is not a part, and is taken to be there.
     parts += [_task(name, command, env, tuple(set(after) & set(stores))) for name, command, after in TASKS]
+    named = []
     for name, command, after in WORKERS:
-        parts.append(_worker(name, command, env, after, taken, api_port))
+        for index in range((workers or {}).get(name, 1)):
+            named.append(f"{name}-{index}" if index else name)
+            indexed = env | {"STILLWATCH_WORKER_INDEX": str(index)}
+            parts.append(_worker(named[-1], command, indexed, after, taken, api_port))
     if simulate is not None:
         command = ("-m", "services.cli.main", "simulate", "--scenario", simulate)
         command += ("--rate", f"{rate:g}") if rate is not None else ()
-        parts.append(_simulator(command, env, tuple(name for name, *_ in WORKERS), _metrics_port(taken)))
+        parts.append(_simulator(command, env, tuple(named), _metrics_port(taken)))
     return Plan(kafka_bootstrap_servers, database_url, f"http://{LOOPBACK}:{api_port}", tuple(parts))
 
 

@@ -1,7 +1,8 @@
 """Labels in, versions of the supervised head and of the bars out, on the compacted topic ``models``, stage ``shadow``.
 
-The labels' log is small and kept for ever, so the state is rebuilt from its start: no table, no checkpoint. A version
-says how many labels it has seen, so a crash after publishing publishes the same bytes again.
+The labels' log is small and kept for longer than the alerts that it speaks of, so the state is rebuilt from its start:
+no table, no checkpoint. A version says how many labels it has seen, so a crash after publishing publishes the same
+bytes again.
 """
 
 from __future__ import annotations

@@ -46,8 +46,9 @@ def wait_until(done: Callable[[], bool], seconds: float, what: str) -> float:
 class Product:
     """A base directory and its settings; `start` runs the whole product on it."""
 
-    def __init__(self, folder: Path, *, partitions: int) -> None:
+    def __init__(self, folder: Path, *, partitions: int, arguments: Sequence[str] = ()) -> None:
         self.folder = folder
+        self.arguments = arguments  # Of `up`.
         self.base_dir = folder / "base"
         self.base_dir.mkdir(parents=True)
         self.partitions = partitions
@@ -68,7 +69,12 @@ class Product:
         """Run `stillwatch up` and wait until it says that everything is ready."""
         with self.told.open("wb") as out:
             self.process = subprocess.Popen(
-                self._line("up"), stdout=out, stderr=out, env=self.environment, cwd=ROOT, start_new_session=True
+                self._line("up", *self.arguments),
+                stdout=out,
+                stderr=out,
+                env=self.environment,
+                cwd=ROOT,
+                start_new_session=True,
             )
         process = self.process
 

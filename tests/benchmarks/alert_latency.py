@@ -175,7 +175,7 @@ def measure(case: Case, capacity: float, seconds: float, seed: int, folder: Path
         stored: dict[str, int] = {}
 
         def all_there() -> bool:
-            stored.update(_stored(product, planter))
+            stored.update(stored_moments(product, planter))
             return len(stored) == wanted
 
         try:
@@ -193,14 +193,14 @@ def measure(case: Case, capacity: float, seconds: float, seed: int, folder: Path
         waits = sorted((stored[account] - moment) / 1000 for account, moment in planter.moments[kind].items())
         told[kind] = {
             "alerts": len(waits),
-            "p50": _quantile(waits, 0.5),
-            "p99": _quantile(waits, 0.99),
+            "p50": quantile(waits, 0.5),
+            "p99": quantile(waits, 0.99),
             "most": waits[-1],
         }
     return told
 
 
-def _stored(product: Product, planter: Planter) -> dict[str, int]:
+def stored_moments(product: Product, planter: Planter) -> dict[str, int]:
     """Give, for each planted account that is a member of an alert, when the first such revision was stored, in ms."""
     rows = product.rows("SELECT record, (extract(epoch FROM stored_at) * 1000)::bigint FROM alert_revisions ORDER BY 2")
     wanted = {account for moments in planter.moments.values() for account in moments}
@@ -219,7 +219,8 @@ def _wait_for_no_lag(product: Product) -> None:
     wait_until(none, 900, "the jobs have caught up")
 
 
-def _quantile(ordered: list[float], share: float) -> float:
+def quantile(ordered: list[float], share: float) -> float:
+    """Give a quantile of what is sorted, as one of its members."""
     return round(ordered[max(0, math.ceil(share * len(ordered)) - 1)], 2)
 
 

@@ -9,22 +9,19 @@ build/pauses.json.
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import os
 import signal
 import statistics
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 from random import Random
 from typing import Any, Final
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
-
 from schemas.topics import REQUESTS
+from tests.crash.advances import Advances
 from tests.crash.cell import ROOT, SESSION_SECONDS, Cell
 from tests.crash.traffic import Load, cloned_attributes, cloned_requests, simulated_day
 
@@ -33,49 +30,6 @@ CHANGES: Final = ("SIGTERM", "kill", "join")
 LIMITS: Final = {"SIGTERM": 2.0, "kill": SESSION_SECONDS + 2.0, "join": 2.0}
 _RATE: Final = 100.0
 _SETTLE_SECONDS: Final = 3 * SESSION_SECONDS
-
-
-class Advances:
-    """Watches when each partition's committed offset moves."""
-
-    def __init__(self, cell: Cell) -> None:
-        self._consumer = Consumer(
-            {"bootstrap.servers": cell.broker.bootstrap_servers, "group.id": "stillwatch-accounts", "log_level": 0}
-        )
-        self._places = [TopicPartition(REQUESTS.name, number) for number in range(cell.partitions)]
-        self._halt = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="advances", daemon=True)
-        self.moments: dict[int, list[float]] = {number: [] for number in range(cell.partitions)}
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._halt.set()
-        self._thread.join()
-        self._consumer.close()
-
-    def _watch(self) -> None:
-        newest: dict[int, int] = {}
-        while not self._halt.wait(0.05):
-            try:
-                committed = self._consumer.committed(self._places, timeout=5)
-            except KafkaException:
-                continue
-            now = time.monotonic()
-            for place in committed:
-                if place.offset > newest.get(place.partition, -1):
-                    newest[place.partition] = place.offset
-                    self.moments[place.partition].append(now)
-
-    def longest(self, start: float, stop: float) -> float:
-        """Give the longest time between two advances of one partition that overlaps these moments."""
-        longest = 0.0
-        for moments in self.moments.values():
-            edges = [*(at for at in moments if at < stop), stop]
-            gaps = [(later - at, at, later) for at, later in itertools.pairwise(edges)]
-            longest = max([longest, *(gap for gap, at, later in gaps if later > start and at < stop)])
-        return longest
 
 
 def measure(cell: Cell, change: str, advances: Advances) -> dict[str, Any]:
@@ -121,7 +75,7 @@ def main(arguments: list[str]) -> int:
             for index in (0, 1):
                 cell.start("accounts", index)
                 cell.wait(lambda: cell.working("accounts", index), 300, "it works")  # noqa: B023 - asked at once
-            advances = Advances(cell)
+            advances = Advances(cell.broker.bootstrap_servers, {"accounts": REQUESTS.name}, cell.partitions)
             advances.start()
             time.sleep(_SETTLE_SECONDS)
             for _ in range(options.times):

@@ -8,7 +8,7 @@ from detection.features.wording import WORDS, because
 
 
 def test_each_feature_has_words() -> None:
-    assert set(WORDS) == set(NAMES) | {feature.name for feature in CATALOGUE} | {"coincidences"}
+    assert set(WORDS) == set(NAMES) | {feature.name for feature in CATALOGUE} | {"coincidences", "handovers"}
 
 
 def test_reasons_read_as_a_sentence() -> None:

@@ -49,11 +49,11 @@ class RecordProducer(Protocol):
         self,
         topic: str,
         key: bytes | None,
-        value: bytes,
+        value: bytes | None,
         headers: Sequence[tuple[str, str | bytes | None]] = (),
         partition: int | None = None,
     ) -> None:
-        """Take one record; without a partition its key decides."""
+        """Take one record; without a partition its key decides, without a value it deletes what its key had."""
 
     def flush(self) -> int:
         """Wait for every record and give how many were delivered so far; raises DeliveryError where any was not."""
@@ -86,7 +86,7 @@ class KafkaProducer:
         self,
         topic: str,
         key: bytes | None,
-        value: bytes,
+        value: bytes | None,
         headers: Sequence[tuple[str, str | bytes | None]] = (),
         partition: int | None = None,
     ) -> None:

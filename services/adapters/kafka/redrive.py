@@ -9,15 +9,15 @@ is not sent a second time, except for one batch at most where this process dies 
 from __future__ import annotations
 
 import json
-import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 
 from schemas.dead_letter import DeadLetter
 from schemas.topics import DEAD_LETTERS
+from services.adapters.kafka.reading import PATIENCE_SECONDS, open_reader, read_partition
 from services.errors import NotRunningError, StillwatchError
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 GROUP: Final = "stillwatch-redrive"
 HEADER: Final = "stillwatch-redriven-from"
 BATCH: Final = 200
-_PATIENCE_SECONDS: Final = 30.0
 _NEAR: Final = 2_000  # Offsets that are cheaper to read over than to seek past.
 _decode = msgspec.json.Decoder(DeadLetter).decode
 
@@ -75,18 +74,7 @@ class DeadLetterBox:
     """Reads the dead letters and what they name. ``config`` is that of ``client_config``; close it."""
 
     def __init__(self, config: Mapping[str, str | int | float | bool]) -> None:
-        self._consumer: Any = Consumer(
-            {
-                **config,
-                "group.id": GROUP,
-                "enable.auto.commit": False,
-                "enable.partition.eof": True,
-                "isolation.level": "read_committed",
-                "auto.offset.reset": "earliest",
-                "fetch.message.max.bytes": 16 << 20,
-                "log_level": 0,
-            }
-        )
+        self._consumer: Any = open_reader(config, GROUP)
 
     def close(self) -> None:
         """Free the connection."""
@@ -96,8 +84,8 @@ class DeadLetterBox:
         """Give every letter appended at or after ``since_ms``, in order; raises UnreadableLetterError."""
         place = TopicPartition(DEAD_LETTERS.name, 0, since_ms)
         try:
-            start = self._consumer.offsets_for_times([place], timeout=_PATIENCE_SECONDS)[0].offset
-            low, high = self._consumer.get_watermark_offsets(place, timeout=_PATIENCE_SECONDS)
+            start = self._consumer.offsets_for_times([place], timeout=PATIENCE_SECONDS)[0].offset
+            low, high = self._consumer.get_watermark_offsets(place, timeout=PATIENCE_SECONDS)
         except KafkaException as failure:
             raise NotRunningError(f"the broker does not answer: {failure.args[0].name()}") from failure
         if start < 0 or low >= high:
@@ -121,9 +109,7 @@ class DeadLetterBox:
         for letter in letters:
             places.setdefault((letter.topic, letter.partition), {})[letter.offset] = letter
         for (topic, partition), wanted in sorted(places.items()):
-            low, high = self._consumer.get_watermark_offsets(
-                TopicPartition(topic, partition), timeout=_PATIENCE_SECONDS
-            )
+            low, high = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=PATIENCE_SECONDS)
             for run in _runs(sorted(offset for offset in wanted if low <= offset < high)):
                 for message in self._read(topic, partition, run[0], run[-1] + 1):
                     if (named := wanted.pop(message.offset(), None)) is not None:
@@ -132,27 +118,12 @@ class DeadLetterBox:
                 yield gone, None
 
     def _read(self, topic: str, partition: int, start: int, stop: int) -> Iterator[Any]:
-        """Give the committed records from ``start`` to below ``stop``."""
-        self._consumer.assign([TopicPartition(topic, partition, start)])
-        moved = time.monotonic()
-        while True:
-            for message in self._consumer.consume(500, 0.2):
-                moved = time.monotonic()
-                error = message.error()
-                if error is not None and error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 - librdkafka's own
-                    raise NotRunningError(f"{topic} cannot be read: {error.name()}")
-                if error is not None or message.offset() >= stop:
-                    return
-                yield message
-                if message.offset() == stop - 1:
-                    return
-            if time.monotonic() - moved > _PATIENCE_SECONDS:
-                raise NotRunningError(f"{topic} cannot be read to its end")
+        return read_partition(self._consumer, topic, partition, start, stop)
 
     def progress(self) -> dict[str, int]:
         """Give the offset in the dead letters up to which each "topic reason" was sent again."""
         try:
-            (place,) = self._consumer.committed([TopicPartition(DEAD_LETTERS.name, 0)], timeout=_PATIENCE_SECONDS)
+            (place,) = self._consumer.committed([TopicPartition(DEAD_LETTERS.name, 0)], timeout=PATIENCE_SECONDS)
         except KafkaException as failure:
             raise NotRunningError(f"the broker does not answer: {failure.args[0].name()}") from failure
         told: dict[str, int] = json.loads(place.metadata or "{}")

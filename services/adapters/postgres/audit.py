@@ -3,6 +3,9 @@
 Each tenant's rows are a chain: a row's hash covers the row and the hash of the row before it, so that a row that is
 changed, taken out or slipped in later breaks every hash behind it. The end of the chain is held by each writer until
 its commit: take every other lock before the audit's, or two writers may wait for each other.
+
+One change is allowed, and told by a later row: a pseudonym stands for an identifier that was forgotten. That later row
+names each row so changed with the hash of what it reads now, so the chain vouches for every word of it (0031).
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from services.adapters.postgres.cursors import Page
 
 FIRST_HASH: Final = bytes(32)
+FORGOTTEN: Final = "subject.forgotten"
 _TURN: Final = text("SELECT seq, hash FROM stillwatch_audit_turn(:tenant)")
 _encoder: Final = msgspec.json.Encoder(order="sorted")
 
@@ -78,6 +82,7 @@ class Verified:
     head: str  # Hash of the last good row, hexadecimal.
     broken_at: int | None = None
     reason: str = ""
+    forgotten: frozenset[int] = frozenset()  # Rows that hold a pseudonym where they held an identifier.
 
     @property
     def whole(self) -> bool:
@@ -110,18 +115,30 @@ def verify(session: Session, tenant: str) -> Verified:
 def walk(rows: Iterable[Mapping[str, Any]]) -> Verified:
     """Check rows that should be a chain from its beginning, in order."""
     count, head = 0, FIRST_HASH
+    changed: dict[int, tuple[str, bytes]] = {}  # What reads otherwise than it was hashed, and the hash before it.
+    forgotten: set[int] = set()
     for row in rows:
         reason = ""
         if row["seq"] != count + 1:
             reason = "a row is missing"
         elif bytes(row["previous_hash"]) != head:
             reason = "the row does not follow the one before it"
-        elif bytes(row["hash"]) != link_hash(row):
-            reason = "the row was changed"
         if reason:
             return Verified(count, head.hex(), count + 1, reason)
+        read = link_hash(row)
+        if read != bytes(row["hash"]):
+            changed[row["seq"]] = (read.hex(), head)
+        elif row["action"] == FORGOTTEN:
+            told = {int(seq): digest for seq, digest in (row["after"] or {}).get("audit", {}).items()}
+            vouched = {seq for seq, digest in told.items() if seq in changed and changed[seq][0] == digest}
+            forgotten |= vouched
+            for seq in vouched:
+                del changed[seq]
         count, head = count + 1, bytes(row["hash"])
-    return Verified(count, head.hex())
+    if changed:
+        first = min(changed)
+        return Verified(first - 1, changed[first][1].hex(), first, "the row was changed")
+    return Verified(count, head.hex(), forgotten=frozenset(forgotten))
 
 
 def list_acts(

@@ -69,8 +69,15 @@ class Account:
 
     events: list[Any] = field(default_factory=list)
     prompts: list[int] = field(default_factory=list)
+    place: tuple[int, int] = (0, 0)  # The last network and configuration that were named together.
     counters: Counter[str] = field(default_factory=Counter)
     gaps: list[int] = field(default_factory=list)
+
+    def place_of(self, event: Any) -> list[int]:
+        """Give network and configuration; of a refused call that names no network, those of the account's last one."""
+        here = int(event["network"]), int(event["configuration"])
+        self.place = here if all(here) else self.place
+        return list(self.place if int(event["flags"]) & Flag.REJECTED and not here[0] else here)
 
 
 @dataclass
@@ -135,7 +142,7 @@ class Oracle:
             Family.CONFIGURATION_COHORT: [event["configuration"], cohort],
             Family.NETWORK: [event["network"]],
             Family.ADDRESS: [event["address"]],
-            Family.NETWORK_CONFIGURATION: [event["network"], event["configuration"]],
+            Family.NETWORK_CONFIGURATION: account.place_of(event),
             Family.PAYMENT: [payment],
         }
         minute = time // 60_000 % 1440
@@ -152,6 +159,7 @@ class Oracle:
             "multi_turn": counted["multi_turn"],
             "tools": counted["tools"],
             "errors": counted["errors"],
+            "rejected": counted["rejected"],
             "hour_sine": round(1024 * math.sin(2 * math.pi * minute / 1440)),
             "hour_cosine": round(1024 * math.cos(2 * math.pi * minute / 1440)),
             "log_input": fixed(int(event["input_tokens"])),
@@ -246,6 +254,7 @@ def told(row: Any) -> dict[str, Any]:
             "multi_turn",
             "tools",
             "errors",
+            "rejected",
             "hour_sine",
             "hour_cosine",
             "log_input",

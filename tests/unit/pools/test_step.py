@@ -203,10 +203,10 @@ def test_a_pool_is_admitted_when_enough_customers_are_remembered_together() -> N
     step = PoolsStep(FOUR, None, 0, 1)
     assert close(step, 0, 100, row(1, 10, 100), row(1, 11, 100), row(1, 10, 100)).admitted == 0
     assert close(step, 1, 150, row(1, 12, 150)).admitted == 0
-    assert step.sizes == {"stubs": 3, "pools": 0, "members": 0}
+    assert step.sizes == {"stubs": 3, "pools": 0, "members": 0, "watched": 0}
     assert close(step, 2, 151, row(1, 13, 151), row(1, 10, 151)).admitted == 1
     # Rows of the hop of admission count; those before it are gone with the stub.
-    assert step.sizes == {"stubs": 0, "pools": 1, "members": 2}
+    assert step.sizes == {"stubs": 0, "pools": 1, "members": 2, "watched": 0}
 
 
 def test_an_idle_stub_is_forgotten_with_its_durable_record() -> None:
@@ -258,7 +258,7 @@ def test_a_window_restarts_after_three_days_and_the_pool_stays() -> None:
         close(step, offset, hop, *[row(1, c, hop, 3) for c in range(1, 6)])
     assert step._store.pools.rows["requests"][step._store.pools.slots()].tolist() == [90]
     close(step, 10, 400, row(1, 9, 400, 2))
-    assert step.sizes == {"stubs": 0, "pools": 1, "members": 1}
+    assert step.sizes == {"stubs": 0, "pools": 1, "members": 1, "watched": 0}
     assert step._store.pools.rows["requests"][step._store.pools.slots()].tolist() == [2]
 
 
