@@ -8,7 +8,7 @@ LOOPS := .venv/.compiled
 # A lock names hashes and never a host to fetch from.
 COMPILE := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --quiet
 
-.PHONY: help setup run test test-browser unit crash equal soak test-gateways load-gateways nightly-formats bench bench-quick bench-detectors bench-sketches bench-console bench-labels check format vendor lock reset contracts docs secrets clean test-lifecycle test-decisions test-observed
+.PHONY: help setup run test test-browser unit crash equal soak test-gateways load-gateways nightly-formats bench bench-capacity bench-quick bench-detectors bench-sketches bench-console bench-labels check format vendor lock reset contracts docs secrets clean test-lifecycle test-decisions test-observed
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  \033[36m%-16s\033[0m %s\n", $$1, $$2}'
@@ -58,6 +58,9 @@ soak: setup ## Run the whole product at half of its load for MINUTES (30), and s
 
 bench: setup ## Measure the jobs beside Faust, Quix and Bytewax, with growth and recovery; some twenty minutes.
 	$(BIN)/python tests/benchmarks/engines
+
+bench-capacity: setup ## Measure the capacity model's coefficients, and hold it against sizes that it was not fitted on.
+	$(BIN)/python tests/benchmarks/engines/capacity.py
 
 bench-quick: setup ## The same without growth and recovery, one run each; some five minutes.
 	$(BIN)/python tests/benchmarks/engines --quick --runs 1

@@ -15,7 +15,11 @@ from detection.families import FAMILIES
 from detection.features.catalogue import ACCOUNT_FEATURES
 from detection.features.pools import CATALOGUE
 from schemas.records import RECORDS
-from schemas.topics import TOPICS
+from schemas.topics import REQUESTS, TOPICS
+from services.capacity import coefficients
+from services.capacity.path import steps
+from services.capacity.plan import make_plan
+from services.cli import plan as capacity
 from services.evaluation import page as evaluation
 from services.evaluation import pictures as evaluation_pictures
 from services.evaluation.teaching import page as labels
@@ -27,11 +31,17 @@ from services.telemetry.metrics import METRICS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from services.capacity.coefficients import Coefficients
+    from services.capacity.demand import Demand
+
 PAGES: Final = Path(__file__).parent
 EVALUATION: Final = PAGES / "evaluation.json"
 LABELS: Final = PAGES / "labels.json"
 _SLOT: Final = re.compile(r"(<!-- table: (?P<name>[a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _HOUR: Final = 3_600_000
+# Where the path of docs/capacity.md leads, by factors of ten.
+PATH_RATE: Final = 1e6
+PATH_ACCOUNTS: Final = 1e8
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -151,6 +161,56 @@ def _labels(kind: str) -> Callable[[], str]:
     return table
 
 
+def _demand(known: Coefficients) -> Demand:
+    # The settings as they ship, whatever this machine's are.
+    kept_days = REQUESTS.retention_ms / (24 * _HOUR)
+    return capacity.demand_of(known, Settings.model_construct(), PATH_RATE, PATH_ACCOUNTS, kept_days, {})
+
+
+def _capacity(kind: str) -> Callable[[], str]:
+    def table() -> str:
+        known = coefficients.load()
+        demand = _demand(known)
+        if kind == "path":
+            return _table(capacity.PATH_COLUMNS, [capacity.path_row(step) for step in steps(demand, known)])
+        if kind == "ceilings":
+            reached = make_plan(demand, known).ceilings
+            return _table(
+                ("at requests/s", "is reached", "then"),
+                [(capacity.amount(each.requests_per_second), each.what, each.then) for each in reached],
+            )
+        if kind == "checks":
+            return _table(
+                ("what", "size", "predicted", "measured", "unit", "error"),
+                [
+                    (
+                        each.what,
+                        each.point,
+                        capacity.amount(each.predicted),
+                        capacity.amount(each.measured),
+                        each.unit,
+                        f"{each.error:+.1%}",
+                    )
+                    for each in known.checks
+                ],
+            )
+        if kind == "assumptions":
+            rows = known.assumptions.items()
+            return _table(
+                ("assumed", "value", "unit", "why"),
+                [(f"`{name}`", f"{each.value:g}", each.unit, each.reason) for name, each in rows],
+            )
+        return _table(
+            ("coefficient", "value", "range", "unit", "meaning"),
+            [
+                (f"`{name}`", f"{each.value:.3g}", f"{each.low:.3g} - {each.high:.3g}", each.unit, each.meaning)
+                for name, each in known.coefficients.items()
+            ],
+        )
+
+    return table
+
+
 def _pictures() -> str:
     if not EVALUATION.is_file():
         return "No result is committed yet, so there is nothing to draw.\n"
@@ -183,6 +243,11 @@ TABLES: Final[dict[str, Callable[[], str]]] = {
     "labels-worlds": _labels("worlds"),
     "labels-adversaries": _labels("adversaries"),
     "labels-silenced": _labels("silenced"),
+    "capacity-path": _capacity("path"),
+    "capacity-ceilings": _capacity("ceilings"),
+    "capacity-checks": _capacity("checks"),
+    "capacity-assumptions": _capacity("assumptions"),
+    "capacity-coefficients": _capacity("coefficients"),
 }
 
 

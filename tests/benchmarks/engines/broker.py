@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
@@ -134,14 +135,19 @@ def read(servers: str, topic: str) -> Iterator[tuple[int, int, bytes, bytes | No
 
 
 def shuffle(servers: str) -> dict[str, int]:
-    """Tell what the accounts job has written for the pools job: records, rows, bytes, and where reading them ends."""
+    """Tell what the accounts job has written for the pools job: records, rows, bytes, and where reading them ends.
+
+    ``largest`` are the rows of the partition that has most of them.
+    """
     told = {"records": 0, "rows": 0, "singles": 0, "bytes": 0}
     ends: dict[int, int] = {}
+    here: Counter[int] = Counter()
     for partition, offset, _, value in read(servers, POOL_CONTRIBUTIONS.name):
         rows = decode_block(value or b"").contributions()
         told["records"] += 1
         told["rows"] += len(rows.rows)
         told["singles"] += len(rows.singles)
         told["bytes"] += len(value or b"")
+        here[partition] += len(rows.rows) + len(rows.singles)
         ends[partition] = offset + 1
-    return told | {"end": sum(ends.values())}
+    return told | {"end": sum(ends.values()), "largest": max(here.values(), default=0)}

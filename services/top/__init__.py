@@ -1,0 +1,1 @@
+"""What the processes and the brokers say at a moment, and what two such moments tell together. Changes nothing."""
