@@ -78,7 +78,10 @@ class TopicFollower:
         self._spans.close()
 
     def _run(self) -> None:
-        self._spans = self._make_spans()
+        try:
+            self._spans = self._make_spans()
+        except Exception:  # noqa: BLE001 - a wrong variable of the tracing must not keep decisions away
+            self._counts.add(FAILURES, FOLLOW_FAILURE)
         while not self._stop.is_set():
             consumer = Consumer(self._config)
             try:
