@@ -1,6 +1,6 @@
 """``stillwatch plan``: how large an installation must be for a traffic, and what is reached next as it grows.
 
-Asks nothing of a running installation. Exit codes: 0 planned; 8 planned, but something of it cannot be had.
+Asks nothing of a running installation. Exit codes: 0 planned; 9 planned, but something of it cannot be had.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from services.capacity.path import Step
     from services.capacity.plan import Plan
 
-IMPOSSIBLE: Final = 8
+IMPOSSIBLE: Final = 9
 _DAY_MS: Final = 86_400_000
 PATH_COLUMNS: Final = (
     "requests/s",

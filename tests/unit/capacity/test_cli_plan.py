@@ -63,9 +63,9 @@ def test_the_path_has_a_row_for_each_factor_of_ten(run: Any) -> None:
     assert "not measured" in done.output
 
 
-def test_what_cannot_be_had_is_exit_code_8(run: Any) -> None:
+def test_what_cannot_be_had_is_exit_code_9(run: Any) -> None:
     done = run(*LARGE, "--largest-account", "0.5")
-    assert done.exit_code == command.IMPOSSIBLE == 8
+    assert done.exit_code == command.IMPOSSIBLE == 9
     assert "cannot be had" in done.output
     assert "busiest account" in done.output
 
