@@ -73,7 +73,7 @@ COMMANDS: tuple[tuple[str, str, str], ...] = (
     ),
     ("doctor", "services.cli.doctor", "Is everything as it must be, and what to do where it is not."),
     ("top", "services.cli.top", "Watch what runs: rates, lag, state, memory, delays, slow stages, alerts."),
-    ("plan", "services.cli.plan", "How large an installation must be, from measured costs, and what is reached next."),
+    ("plan", "services.cli.plan", "How large an installation must be, from measured costs, and what breaks first."),
     ("forget", "services.cli.forget", "Erase an organisation or an account, and show what is left of it."),
     ("config", "services.cli.config", "Show the effective settings, secrets masked."),
     ("keys", "services.cli.keys", "The keys of identifiers and sketches: status and rotation."),

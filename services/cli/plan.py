@@ -86,7 +86,7 @@ def plan(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Write JSON instead of tables.")] = False,
 ) -> None:
-    """How large an installation must be, from measured costs, and what is reached next.
+    """How large an installation must be, from measured costs, and what breaks first.
 
     Partitions, workers, memory, disk, network and recovery, each with its reason; where the plan goes beyond what was
     measured; at which rates something is reached as traffic and accounts grow together.
