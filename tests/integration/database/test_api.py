@@ -278,7 +278,7 @@ def test_every_error_that_the_database_room_can_raise_has_a_status() -> None:
     from services.errors import StillwatchError
 
     # What no request can meet: they speak to the command line or to a migration.
-    elsewhere = {"services.adapters.postgres.migrate", "services.adapters.postgres.webhooks"}
+    elsewhere = {f"services.adapters.postgres.{room}" for room in ("forgetting", "migrate", "webhooks")}
     raised = {
         value
         for room in (postgres, identity, dossiers)
