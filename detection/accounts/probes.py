@@ -15,6 +15,7 @@ import numpy as np
 from detection.columns import Flag
 from detection.ids import digest_hex, rfc3339, to_hex
 from detection.outcomes import Evidence, Finding, Member
+from detection.state.bounds import outdated
 
 if TYPE_CHECKING:
     from detection.columns import Int64Array, StructuredArray
@@ -75,11 +76,8 @@ class ProbeCounter:
         """Forget who is idle at ``hop``, and the least recent above the limit."""
         lane = self._config.probes
         limit = hop - lane.idle_ms // self._config.clocking.hop_ms
-        gone = [account for account, seen in self._accounts.items() if seen.last_hop < limit]
-        excess = len(self._accounts) - len(gone) - lane.maximum_accounts
-        if excess > 0:
-            rest = sorted((seen.last_hop, account) for account, seen in self._accounts.items())
-            gone = [account for _, account in rest[: len(gone) + excess]]
+        last = {account: seen.last_hop for account, seen in self._accounts.items()}
+        gone = outdated(last, limit, lane.maximum_accounts)
         for account in gone:
             del self._accounts[account]
         self.changed |= bool(gone)

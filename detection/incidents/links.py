@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from detection.ids import digest_hex, rfc3339
+from detection.linking import strength_of
 from detection.outcomes import Evidence, Finding, Member
+from detection.state.bounds import outdated
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -25,8 +27,6 @@ DETECTOR: Final = "operator_links"
 _PROMPTS_KEPT: Final = 16
 _ACCOUNTS_KEPT: Final = 4  # Of one customer: those of the smallest ids.
 _ID: Final = 16  # Digits.
-_LEAST_STRENGTH: Final = 0.55  # Of a member with no more than the links that it takes.
-_HALF_SURE: Final = 2.0  # Shared prompts beyond those at which half of the remaining doubt is gone.
 
 
 class Pair(msgspec.Struct):
@@ -95,24 +95,21 @@ class Links:
 
     def _forget(self, hop: int) -> None:
         limit = hop - self._config.links.window_ms // self._config.clocking.hop_ms
-        pairs = {key: pair for key, pair in self.state.pairs.items() if pair.last_hop >= limit}
-        excess = len(pairs) - self._config.links.maximum_pairs
-        for key in sorted(pairs, key=lambda key: (pairs[key].last_hop, key))[: max(excess, 0)]:
+        pairs = self.state.pairs
+        gone = outdated({key: pair.last_hop for key, pair in pairs.items()}, limit, self._config.links.maximum_pairs)
+        for key in gone:
             del pairs[key]
-        if len(pairs) < len(self.state.pairs):
+        if gone:
             known = {customer for key in pairs for customer in (key[:_ID], key[_ID:])}
             self.state.accounts = {key: value for key, value in self.state.accounts.items() if key in known}
             self.state.verified = {key: value for key, value in self.state.verified.items() if key in known}
-        self.state.pairs = pairs
 
     def _finding(self, hop: int, component: list[str], neighbours: dict[str, dict[str, int]]) -> Finding:
         time = rfc3339((hop + 1) * self._config.clocking.hop_ms)
         members = []
         for customer in component:
             shared = sum(neighbours[customer].values())
-            beyond = shared - self._config.links.coincidences
-            doubt = (1.0 - _LEAST_STRENGTH) * _HALF_SURE / (_HALF_SURE + max(beyond, 0))
-            strength = round(1.0 - doubt, 4)
+            strength = strength_of(shared - self._config.links.coincidences)
             members += [
                 Member(account=account, customer=customer, requests=shared, strength=strength, since=time)
                 for account in self.state.accounts[customer]

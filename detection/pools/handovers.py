@@ -23,8 +23,10 @@ import numpy as np
 
 from detection.families import Family
 from detection.ids import digest_hex, rfc3339, to_hex
+from detection.linking import strength_of
 from detection.outcomes import Evidence, Finding, Member
 from detection.pools.hop import group_starts
+from detection.state.bounds import outdated
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -38,8 +40,6 @@ _NAME: Final = Family.HANDOVER.name.lower()
 _KEPT: Final = 64  # Keys of a place; the least recent go first.
 _CROWD: Final = 256  # Accounts; where more have been seen, nothing is counted any more until the place is forgotten.
 _MARK_SHIFT: Final = 32
-_LEAST_STRENGTH: Final = 0.55  # Of a chain that is just long enough.
-_HALF_SURE: Final = 2.0  # Links beyond those at which half of the remaining doubt is gone.
 _COUNTED: Final = ("requests", "errors", "rejected")
 
 
@@ -161,13 +161,13 @@ class Handovers:
         if not self._lane.enabled:
             return []
         self._forget(hop)
-        rows = rows[rows["family"] == int(Family.NETWORK_CONFIGURATION)]
-        refused = rows["pool"][rows["rejected"] > 0]
+        mine = rows["family"] == int(Family.NETWORK_CONFIGURATION)
+        refused = rows["pool"][mine & (rows["rejected"] > 0)]
         if not len(refused) and not self._places:
             return []
         crowds = [number for number, place in self._places.items() if place.crowded]
         watched = np.union1d(np.array(list(self._places), np.uint64), refused)
-        told = _by_account(rows[np.isin(rows["pool"], np.setdiff1d(watched, np.array(crowds, np.uint64)))])
+        told = _by_account(rows[mine & np.isin(rows["pool"], np.setdiff1d(watched, np.array(crowds, np.uint64)))])
         starts = group_starts(np.ascontiguousarray(told["pool"])) if len(told) else np.empty(0, np.int64)
         findings: list[Finding] = []
         for start, stop in zip(starts.tolist(), [*starts[1:].tolist(), len(told)], strict=False):
@@ -230,7 +230,7 @@ class Handovers:
 
     def _finding(self, number: int, place: Place, hop: int, chain: Sequence[int]) -> Finding:
         links, least = len(chain) - 1, self._lane.component - 1
-        strength = round(1.0 - (1.0 - _LEAST_STRENGTH) * _HALF_SURE / (_HALF_SURE + max(links - least, 0)), 4)
+        strength = strength_of(links - least)
         time = rfc3339((hop + 1) * self._config.clocking.hop_ms)
         keys = [place.keys[account] for account in chain]
         members = [
@@ -266,12 +266,8 @@ class Handovers:
 
     def _forget(self, hop: int) -> None:
         limit = hop - self._lane.window_ms // self._config.clocking.hop_ms
-        gone = [number for number, place in self._places.items() if place.last_hop < limit]
-        excess = len(self._places) - len(gone) - self._lane.maximum_watched
-        if excess > 0:
-            rest = sorted((place.last_hop, number) for number, place in self._places.items())
-            gone = [number for _, number in rest[: len(gone) + excess]]
-        for number in gone:
+        last = {number: place.last_hop for number, place in self._places.items()}
+        for number in outdated(last, limit, self._lane.maximum_watched):
             del self._places[number]
             self._dirty[number] = None
 
