@@ -104,9 +104,7 @@ def _limits(known: Coefficients) -> list[tuple[str, str, Callable[[Demand], bool
         (
             "one core for the incidents job",
             "findings have one partition: higher thresholds, or fewer milestones",
-            lambda d: (
-                d.requests_per_second * known["findings.request"] * known["incidents.cpu.finding"] <= d.busy * 1e6
-            ),
+            lambda d: sizing.incidents_cores(d, known) <= d.busy,
         ),
         (
             "the most partitions that a topic may be given",
@@ -171,11 +169,10 @@ def _impossible(demand: Demand, known: Coefficients, accounts: Sized, pools: Siz
             why="it takes more than that without an account: give it more",
             impossible=True,
         )
-    findings = demand.requests_per_second * known["findings.request"] * known["incidents.cpu.finding"] / 1e6
     for what, busy in (
         ("the busiest account's worker", demand.requests_per_second * demand.largest_account * accounts.cpu_us / 1e6),
         ("the busiest pool's worker", demand.requests_per_second * demand.largest_pool * pools.cpu_us / 1e6),
-        ("the incidents job", findings),
+        ("the incidents job", sizing.incidents_cores(demand, known)),
     ):
         if busy > 1:
             yield Note(

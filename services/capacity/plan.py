@@ -122,7 +122,7 @@ def _job(name: str, sized: sizing.Sized, demand: Demand, basis: tuple[str, ...])
 
 def _others(demand: Demand, known: Coefficients) -> list[Line]:
     records = demand.requests_per_second * known["findings.request"]
-    busy = records * known["incidents.cpu.finding"] / 1e6
+    busy = sizing.incidents_cores(demand, known)
     raw = demand.requests_per_second * demand.raw_share
     cpu = Costs(known).normalise_cpu_us(demand.characters)
     return [

@@ -109,6 +109,11 @@ def size_pools(demand: Demand, known: Coefficients) -> Sized:
     return Sized(workers, cpu, busy, memory(workers), ready, reasons)
 
 
+def incidents_cores(demand: Demand, known: Coefficients) -> float:
+    """Give the share of a core that findings keep the incidents job busy for; above 1 it cannot be had."""
+    return demand.requests_per_second * known["findings.request"] * known["incidents.cpu.finding"] / 1e6
+
+
 def size_partitions(demand: Demand, workers: int) -> int:
     """Give the partitions of wide topics: a power of two that leaves room for more workers, and for every account."""
     wanted = max(demand.growth * workers, demand.growth * demand.accounts / demand.partition_accounts)

@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from services.capacity.coefficients import Coefficients
     from services.capacity.demand import Demand
 
-DIRTY: Final = 0.3  # Of a compacted log, that the cleaner may leave: schemas.topics, which a test compares.
-SEGMENT: Final = 64 << 20  # As there: a segment that is written to is not compacted.
+_COMPACTED: Final = ACCOUNTS_STATE.config()
+DIRTY: Final = float(_COMPACTED["min.cleanable.dirty.ratio"])  # Of a compacted log, that the cleaner may leave.
+SEGMENT: Final = int(_COMPACTED["segment.bytes"])  # A segment that is written to is not compacted.
 _DAY: Final = 86_400.0
 _HOUR: Final = 3_600.0
 

@@ -23,7 +23,7 @@ from services.adapters.kafka.producer import KafkaProducer
 from services.adapters.postgres import forgetting, migrate
 from services.adapters.postgres.moments import format_moment
 from services.cli.database import Actor, AsJson, open_engine, require_words
-from services.cli.forgetting import Place, TopicSearch
+from services.cli.forgetting import IN_FORCE, Place, TopicSearch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 LEFT: Final = 8
 _HEX: Final = 16
 _DIGEST: Final = 32
-_IN_FORCE: Final = "a decision in force; after that moment run `stillwatch forget` again"
 _STANDS: Final = "should be gone: run `stillwatch forget`"
 
 
@@ -144,7 +143,7 @@ def _by_topic(keys: Sequence[tuple[Topic, bytes]]) -> dict[str, int]:
 
 
 def _of_table(row: forgetting.Standing) -> Place:
-    return Place("table", row.table, row.rows, row.until, _STANDS if row.until is None else _IN_FORCE)
+    return Place("table", row.table, row.rows, row.until, _STANDS if row.until is None else IN_FORCE)
 
 
 def _write(told: dict[str, Any], places: Sequence[Place], *, dry_run: bool, as_json: bool) -> None:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 GROUP: Final = "stillwatch-forget"
 DELETABLE: Final = (topics.ACCOUNT_ATTRIBUTES, topics.DECISIONS, topics.ENTITLEMENTS)
 RAW: Final = frozenset(topic.name for topic in RAW_TOPICS)
+IN_FORCE: Final = "a decision in force; after that moment run `stillwatch forget` again"
 _UNREAD: Final = "not read, as asked; empty of it by then"
 _decision: Final = msgspec.json.Decoder(Decision)
 
@@ -146,7 +147,7 @@ class TopicSearch:
         elif topic is topics.DECISIONS:
             last = max(self._expiry(value) for value in found.values.values())
             if last > self._now:
-                until, why = last, "a decision in force; after that moment run `stillwatch forget` again"
+                until, why = last, IN_FORCE
         return Place("topic", topic.name, found.records, until, why)
 
     def _mentions(self, topic: Topic, pattern: re.Pattern[bytes]) -> Mentions:

@@ -112,12 +112,11 @@ def plan(
     if as_json:
         told = {"plan": made, "checks": known.checks, **({"path": way} if path else {})}
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(told), indent=2).decode() + "\n")
-    elif path:
-        show_path(way, console)
-        show_reached(made, console)
-        show_notes(made, known, console)
     else:
-        show(made, console)
+        if path:
+            show_path(way, console)
+        else:
+            show(made, console)
         show_reached(made, console)
         show_notes(made, known, console)
     if any(note.impossible for note in made.notes):

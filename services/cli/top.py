@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from services.bootstrap import ClientConfig
+    from services.settings import Settings
 
 UNWELL: Final = 3
 SMOOTHED_SECONDS: Final = 10.0
@@ -71,7 +72,7 @@ def top(
     config = bootstrap.load_detection_config(settings).clocking
     # A pane closes at its end, a hop after its beginning, and what was late is waited for.
     pane = 2 * config.hop_ms / 1000 + config.lateness_ms / 1000
-    reader = Reader(_brokers(base_dir, external=bool(named)), SystemClock())
+    reader = Reader(_brokers(settings, base_dir, external=bool(named)), SystemClock())
     moments = deque([reader.read(named or running(base_dir))])
 
     def look() -> view.View:
@@ -125,9 +126,8 @@ def running(base_dir: Path) -> list[Target]:
     ]
 
 
-def _brokers(base_dir: Path, *, external: bool) -> ClientConfig | None:
+def _brokers(settings: Settings, base_dir: Path, *, external: bool) -> ClientConfig | None:
     """Give the way to the brokers; None where nobody knows one, and the screen says so."""
-    settings = bootstrap.load_settings()
     if not external:
         found = status.read(base_dir)
         if found is not None:

@@ -38,7 +38,8 @@ SINK_ACTOR: Final = "alert-sink"
 SEVERITY_RANK: Final = {severity: place for place, severity in enumerate(SEVERITIES, 1)}
 _HIGHEST: Final = 0.9999  # No priority lifts an alert into the next severity.
 
-_TURN: Final = text("SELECT pg_advisory_xact_lock(hashtextextended('alert-sink/' || :tenant, 0))")
+# Who writes alerts, the sink or an erasure, holds it to the end of the transaction.
+TURN: Final = text("SELECT pg_advisory_xact_lock(hashtextextended('alert-sink/' || :tenant, 0))")
 _MEMBERS: Final = text("""
     INSERT INTO campaign_members (tenant, alert_id, account, customer, requests, strength, since, revision)
     SELECT :tenant, :alert_id, member.*, :revision
@@ -83,7 +84,7 @@ class Stored:
 def store_alerts(connection: Connection, tenant: str, batch: Sequence[Incoming], now: datetime) -> Stored:
     """Write a batch into the open transaction. Sinks of one tenant take turns until they commit."""
     # The topic has one partition, so a second sink is a leftover of a rebalance, and must not mix its rows in.
-    connection.execute(_TURN, {"tenant": tenant})
+    connection.execute(TURN, {"tenant": tenant})
     known = _lock_known(connection, tenant, {incoming.alert.alert_id for incoming in batch})
     outcomes, conflicts = _outcomes(batch, known)
     newest = _newest(batch, known)

@@ -32,7 +32,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import Text
 
-from services.adapters.postgres import audit
+from services.adapters.postgres import alert_store, audit
 from services.adapters.postgres.schema import METADATA
 from services.adapters.postgres.tables import AlertRow, AuditRow, DecisionRow, EntitlementRow, MemberRow, OutboxRow
 from services.errors import StillwatchError
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
 
 IDENTIFIER: Final = re.compile(r"[0-9a-f]{16}")
 _AUDIT: Final = "audit"
-_TURN: Final = text("SELECT pg_advisory_xact_lock(hashtextextended('alert-sink/' || :tenant, 0))")
 _NAMED: Final = text(
     "SELECT set_config('stillwatch.forgotten', :old, true), set_config('stillwatch.pseudonym', :new, true)"
 )
@@ -130,7 +129,7 @@ def forget(connection: Connection, tenant: str, pseudonyms: Mapping[str, str], n
 
     Decisions that gateways act on stand until they expire. Raises StillEntitledError, UnsentError.
     """
-    connection.execute(_TURN, {"tenant": tenant})
+    connection.execute(alert_store.TURN, {"tenant": tenant})
     connection.execute(_PATIENCE)
     require_free(connection, tenant, pseudonyms, now)
     done = Forgotten()

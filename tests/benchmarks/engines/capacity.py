@@ -40,12 +40,11 @@ from schemas.topics import (
 )
 from services.adapters.clock import SystemClock
 from services.adapters.embedded import EmbeddedKafka
+from stream_jobs.engine.worker import BEHIND_FACTOR
 
 PARTITIONS: Final = 8
 WRITTEN: Final = (REQUESTS, POOL_CONTRIBUTIONS, ACCOUNT_WINDOWS, FINDINGS, ACCOUNTS_STATE, POOLS_STATE)
 _NEVER_MS: Final = 10**9
-_BEHIND: Final = 5.0  # A worker that is behind makes a checkpoint each so many intervals (stream_jobs.engine.worker).
-
 
 RECOVERIES: Final = (("fit", 50_000), ("fit", 150_000), ("fit", 300_000), ("held", 1_000_000))
 PARTS: Final = (*(point.name for point in POINTS), "recovery", "incidents", "sides")
@@ -91,7 +90,7 @@ class Run:
         judged = round(pools.events / told["end"] * point.events)  # Requests that this part of the shuffle is of.
         ends = {topic.name: self._end(topic.name) for topic in WRITTEN}
         rows = ends[ACCOUNTS_STATE.name] / point.events
-        chunk = _BEHIND * point.checkpoint * mine.events / mine.wall_seconds
+        chunk = BEHIND_FACTOR * point.checkpoint * mine.events / mine.wall_seconds
         found: dict[str, Any] = {
             "accounts_cpu_us": mine.cpu_us,
             "accounts_megabytes": mine.peak_megabytes,
