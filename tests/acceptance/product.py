@@ -19,7 +19,7 @@ from services.adapters.embedded import processes, state
 from tests.acceptance.topics import end_offset
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 ROOT = Path(__file__).parents[2]
 SHARED = Path(os.environ.get("STILLWATCH_SHARED_DATA", ROOT.parent / "shared" / "data"))
@@ -139,6 +139,12 @@ class Product:
     def json(self, *arguments: str | Path, timeout: float = 900) -> Any:
         """Run a command with `--json` and read its answer."""
         return json.loads(self.run(*arguments, "--json", timeout=timeout))
+
+    def import_accounts(self, lines: Iterable[bytes]) -> Any:
+        """Tell it what is known of accounts, one record each."""
+        path = self.folder / "accounts.jsonl"
+        path.write_bytes(b"".join(line + b"\n" for line in lines))
+        return self.json("accounts", "import", path)
 
     def begin(self, *arguments: str | Path) -> subprocess.Popen[bytes]:
         """Start a command whose output goes to a file of its own, and do not wait; `finish` does."""

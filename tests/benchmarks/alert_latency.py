@@ -149,9 +149,7 @@ def measure(case: Case, capacity: float, seconds: float, seed: int, folder: Path
     attributes, day = simulated_day()
     product.start()
     try:
-        accounts = folder / "accounts.jsonl"
-        accounts.write_bytes(b"".join(record.value + b"\n" for record in cloned_attributes(attributes, CLONES)))
-        product.json("accounts", "import", accounts)
+        product.import_accounts(record.value for record in cloned_attributes(attributes, CLONES))
         load = LiveLoad(product.kafka, day, dice)
         load.send(BURST // 10)
         load.flush()

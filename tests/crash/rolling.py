@@ -88,9 +88,7 @@ def measure(members: str, workers: int, rate: float, calm: float, seed: int, fol
     attributes, day = simulated_day()
     product.start()
     try:
-        accounts = folder / "accounts.jsonl"
-        accounts.write_bytes(b"".join(record.value + b"\n" for record in cloned_attributes(attributes, CLONES)))
-        product.json("accounts", "import", accounts)
+        product.import_accounts(record.value for record in cloned_attributes(attributes, CLONES))
         load = LiveLoad(product.kafka, day, dice)
         sending = load.keep_on(rate)
         advances = Advances(product.kafka, JOBS, PARTITIONS)

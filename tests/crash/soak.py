@@ -213,7 +213,6 @@ class Soak:
         self._share = load
         self._rate = rate
         self._dice = Random(seed)  # noqa: S311 - a trial must be repeatable
-        self._folder = folder
 
     def run(self) -> dict[str, Any]:
         """Start everything, send, sample, and end everything."""
@@ -221,9 +220,7 @@ class Soak:
         acceptance.UP_SECONDS = 600.0  # type: ignore[misc]  # a busy machine is no failure here
         self._product.start()
         try:
-            accounts = self._folder / "accounts.jsonl"
-            accounts.write_bytes(b"".join(record.value + b"\n" for record in cloned_attributes(attributes, CLONES)))
-            self._product.json("accounts", "import", accounts)
+            self._product.import_accounts(record.value for record in cloned_attributes(attributes, CLONES))
             load = LiveLoad(self._product.kafka, day, self._dice)
             capacity = self._measure(load) if not self._rate else 0.0
             rate = self._rate or capacity * self._share

@@ -10,12 +10,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import signal
 import statistics
-import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -27,68 +24,37 @@ from services.adapters.signatures import Signer
 from services.gateway.configuration import GatewayConfiguration, Secret
 from services.gateway.middleware import StillwatchMiddleware
 from services.gateway.publishing.counts import DECISIONS
-from tests.integration.database.samples import make_alert
+from tests.integration.enforcing import account_alert, answering, running, write_policy
 from tests.topics import make_topics
 from tests.unit.gateway.doubles import ask
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-    from detection.outcomes import Alert
     from services.adapters.embedded import EmbeddedKafka
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(600)]
-ROOT = Path(__file__).parents[2]
 SEED = "5a" * 32
 KEY = "k" * 40
 ALERTS_MEASURED = int(os.environ.get("STILLWATCH_LATENCY_ALERTS", "20"))
-POLICY = {"decisions": {"dry_run": False, "automatic": "block", "jitter_ms": 0, "minimum_confidence": 0.0}}
 
 
 @pytest.fixture
 def stack(kafka: EmbeddedKafka, database_url: str, tmp_path: Path) -> Iterator[dict[str, str]]:
     """Topics, and the issuer and the relay on them; gives the environment."""
     make_topics(kafka.bootstrap_servers, {topic.name: topic.config() for topic in TOPICS})
-    config = tmp_path / "detection.json"
-    config.write_text(json.dumps(POLICY), encoding="utf-8")
     environment = os.environ | {
         "STILLWATCH_BASE_DIR": str(tmp_path),
         "STILLWATCH_KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
         "STILLWATCH_DATABASE_URL": database_url,
         "STILLWATCH_DECISION_SIGNING_KEY": SEED,
-        "STILLWATCH_DETECTION_CONFIG": str(config),
+        "STILLWATCH_DETECTION_CONFIG": str(write_policy(tmp_path)),
         "STILLWATCH_LOG_FORMAT": "json",
         "STILLWATCH_METRICS_PORT": "0",
     }
-    processes = [
-        subprocess.Popen([sys.executable, "-m", module], cwd=ROOT, env=environment)
-        for module in ("services.decisions", "services.alert_sink.relay")
-    ]
-    yield environment
-    for process in processes:
-        process.send_signal(signal.SIGTERM)
-    for process in processes:
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(10)
-
-
-async def answering(_scope: Any, receive: Any, send: Any) -> None:
-    """An application that answers everything."""
-    await receive()
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json")]})
-    await send({"type": "http.response.body", "body": b"{}"})
-
-
-def account_alert(number: int, account: str) -> Alert:
-    alert = make_alert(number, members=1, subject_kind="account", subject=account, severity="critical", lane="account")
-    (member,) = alert.members
-    changed = type(member)(
-        **{field: getattr(member, field) for field in member.__struct_fields__} | {"account": account}
-    )
-    return type(alert)(**{field: getattr(alert, field) for field in alert.__struct_fields__} | {"members": [changed]})
+    with running(("services.decisions", "services.alert_sink.relay"), environment):
+        yield environment
 
 
 def test_an_alert_is_enforced_within_moments_and_a_forged_record_never(

@@ -10,15 +10,10 @@ import asyncio
 import json
 import os
 import secrets
-import signal
-import subprocess
-import sys
 import threading
 import time
 import uuid
-from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -32,20 +27,19 @@ from services.adapters.signatures import Signer
 from services.gateway.configuration import GatewayConfiguration, Secret
 from services.gateway.middleware import StillwatchMiddleware
 from services.telemetry.spans import TRACEPARENT, traceparent_of
-from tests.integration.database.samples import make_alert
+from tests.integration.enforcing import account_alert, answering, running, write_policy
 from tests.topics import make_topics
 from tests.unit.gateway.doubles import ask
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from services.adapters.embedded import EmbeddedKafka
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1200)]
-ROOT = Path(__file__).parents[2]
 PATIENCE = 240.0  # Seconds; a machine that is busy is no failure.
 SEED = "5b" * 32
-POLICY = {"decisions": {"dry_run": False, "automatic": "block", "jitter_ms": 0, "minimum_confidence": 0.0}}
 PROCESSES = ("services.alert_sink", "services.decisions", "services.alert_sink.relay")
 NEVER_EXPORTED = "words that nobody exports"
 
@@ -104,28 +98,6 @@ def collector() -> Iterator[Collector]:
     made.close()
 
 
-@contextmanager
-def running(environment: dict[str, str]) -> Iterator[None]:
-    processes = [subprocess.Popen([sys.executable, "-m", module], cwd=ROOT, env=environment) for module in PROCESSES]
-    try:
-        yield
-    finally:
-        for process in processes:
-            process.send_signal(signal.SIGTERM)
-        for process in processes:
-            try:
-                process.wait(40)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait(10)
-
-
-async def answering(_scope: Any, receive: Any, send: Any) -> None:
-    await receive()
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json")]})
-    await send({"type": "http.response.body", "body": b"{}"})
-
-
 def attribute(span: Any, name: str) -> Any:
     (value,) = (each.value for each in span.attributes if each.key == name)
     return value.string_value
@@ -151,8 +123,6 @@ def test_a_collector_sees_one_trace_from_the_alert_to_the_gateway(
     kafka: EmbeddedKafka, database_url: str, tmp_path: Path, collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_topics(kafka.bootstrap_servers, {topic.name: topic.config() for topic in TOPICS})
-    config = tmp_path / "detection.json"
-    config.write_text(json.dumps(POLICY), encoding="utf-8")
     for name, value in {
         "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
         "OTEL_BSP_SCHEDULE_DELAY": "200",
@@ -161,7 +131,7 @@ def test_a_collector_sees_one_trace_from_the_alert_to_the_gateway(
         "STILLWATCH_KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
         "STILLWATCH_DATABASE_URL": database_url,
         "STILLWATCH_DECISION_SIGNING_KEY": SEED,
-        "STILLWATCH_DETECTION_CONFIG": str(config),
+        "STILLWATCH_DETECTION_CONFIG": str(write_policy(tmp_path)),
         "STILLWATCH_METRICS_PORT": "0",
     }.items():
         monkeypatch.setenv(name, value)
@@ -190,12 +160,10 @@ def test_a_collector_sees_one_trace_from_the_alert_to_the_gateway(
         while not follower._follower.loaded:
             assert time.monotonic() < deadline
             time.sleep(0.1)
-        with running(dict(os.environ)):
+        with running(PROCESSES, os.environ):
             account = secrets.token_hex(8)
-            made = make_alert(
-                7, members=1, subject_kind="account", subject=account, severity="critical", lane="account"
-            )
-            member = msgspec.structs.replace(made.members[0], account=account, strength=0.95)
+            made = account_alert(7, account)
+            member = msgspec.structs.replace(made.members[0], strength=0.95)
             alert = msgspec.structs.replace(made, alert_id=secrets.token_hex(8), members=[member])
             producer = Producer({"bootstrap.servers": kafka.bootstrap_servers, "linger.ms": 0})
             carried: Any = [(TRACEPARENT, f"00-{raised}-{'2' * 16}-01".encode())]
