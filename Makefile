@@ -7,8 +7,10 @@ STAMP := .venv/.complete
 LOOPS := .venv/.compiled
 # A lock names hashes and never a host to fetch from.
 COMPILE := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --quiet
+# An SBOM of the same lock is the same file: no times, no random numbers.
+SBOM = $(BIN)/python -W ignore -m cyclonedx_py requirements --pyproject pyproject.toml --output-reproducible --sv 1.6 --validate
 
-.PHONY: help setup run test test-browser unit crash equal soak test-gateways load-gateways nightly-formats bench bench-capacity bench-quick bench-detectors bench-sketches bench-console bench-labels check format vendor lock reset contracts docs secrets clean test-lifecycle test-decisions test-observed
+.PHONY: help setup run test test-browser unit crash equal soak test-gateways load-gateways nightly-formats bench bench-capacity bench-quick bench-detectors bench-sketches bench-console bench-labels check format vendor lock reset contracts audit sbom docs secrets clean test-lifecycle test-decisions test-observed
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  \033[36m%-16s\033[0m %s\n", $$1, $$2}'
@@ -122,6 +124,14 @@ lock: $(STAMP) ## Resolve requirements.lock, and the image's share of it, anew f
 	$(BIN)/uv pip compile pyproject.toml --extra server --extra traces --constraint requirements.lock $(COMPILE) -o deploy/requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --extra gateway --extra litellm $(COMPILE) -o deploy/litellm.lock
 	echo hatchling | $(BIN)/uv pip compile - --constraint requirements.lock --no-annotate $(COMPILE) -o deploy/build.lock
+
+audit: setup ## Ask for known vulnerabilities of the locks; DATABASE=all.zip is OSV's export, for a closed network.
+	$(BIN)/python deploy/audit.py $(if $(DATABASE),--database $(DATABASE)) $(if $(OSV_URL),--osv-url $(OSV_URL))
+
+sbom: setup ## Write the bills of materials of the locks, validated: build/sbom.json (all), build/sbom-image.json (the image).
+	@mkdir -p build
+	$(SBOM) -o build/sbom.json requirements.lock
+	$(SBOM) -o build/sbom-image.json deploy/requirements.lock
 
 contracts: setup ## Write the JSON Schemas and the AsyncAPI document from the record types.
 	$(BIN)/python -m schemas.export

@@ -8,10 +8,10 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import uvicorn
-from confluent_kafka.admin import AdminClient
 
 from services import bootstrap
 from services.adapters.clock import SystemClock, utc_now
+from services.adapters.kafka.presence import broker_check
 from services.adapters.postgres.engine import create_engine
 from services.api.app import create_app
 from services.api.context import LOOPBACK_NAMES, ApiContext
@@ -53,8 +53,7 @@ def serve(
     settings = bootstrap.load_settings()
     configure_logs(PROCESS, settings.log_level, settings.log_format)
     engine = create_engine(bootstrap.database_url(settings), process=PROCESS, pool_size=10)
-    admin = AdminClient(bootstrap.consumer_base(settings))
-    checks = make_checks(engine, admin, settings.tenant, utc_now)
+    checks = make_checks(engine, broker_check(bootstrap.consumer_base(settings)), settings.tenant, utc_now)
     metrics = Metrics()
     context = ApiContext(
         engine=engine,

@@ -15,6 +15,7 @@ import threading
 from typing import TYPE_CHECKING, Final
 
 from services.adapters.clock import SystemClock
+from services.adapters.kafka.presence import broker_check
 from services.bootstrap import consumer_base, load_settings, producer_base, product_version
 from services.errors import StillwatchError
 from services.telemetry.health import HealthServer
@@ -80,7 +81,8 @@ def _serve(
     )
     recorder.describe_by(worker.describe)
     watchdog = Watchdog(settings.stuck_seconds, worker.health, recorder, clock).start()
-    server = HealthServer(metrics, worker.health.checks(), settings.metrics_host, settings.metrics_port).start()
+    checks = {"kafka": broker_check(consumer_base(settings)), **worker.health.checks()}
+    server = HealthServer(metrics, checks, settings.metrics_host, settings.metrics_port).start()
     get_logger().info("worker.started", job=job.name, worker=settings.worker_index, metrics_port=server.port)
     # Records live for one chunk and hold no cycles: looking for some after every few hundred would cost a tenth.
     gc.freeze()

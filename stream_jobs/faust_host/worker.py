@@ -16,7 +16,8 @@ import faust
 from faust.worker import Worker
 
 from services.adapters.clock import SystemClock
-from services.bootstrap import load_detection_config, product_version
+from services.adapters.kafka.presence import broker_check
+from services.bootstrap import consumer_base, load_detection_config, product_version
 from services.telemetry.health import HealthServer
 from services.telemetry.logs import configure_logs, get_logger
 from services.telemetry.metrics import Metrics
@@ -121,7 +122,8 @@ def run_job(
     app = make_app(job, settings)
     log = KafkaLog(client_options(settings))
     host = Host(job, app, topics, make, log=log, metrics=metrics, clock=SystemClock(), settings=settings)
-    health = HealthServer(metrics, host.checks(), settings.metrics_host, settings.metrics_port).start()
+    checks = {"kafka": broker_check(consumer_base(settings)), **host.checks()}
+    health = HealthServer(metrics, checks, settings.metrics_host, settings.metrics_port).start()
     get_logger().info("process.started", job=job, metrics_port=health.port, faust=faust.__version__)
     JobWorker(host, log, stop_seconds).execute_from_commandline()
     raise SystemExit(0)
