@@ -25,6 +25,8 @@ from detection.ranking.exploring import as_draw, drawn
 from detection.state.records import take
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from detection.columns import Float64Array, Int64Array, StructuredArray, UInt64Array
@@ -126,7 +128,7 @@ class MilestoneLane:
                 evidence = _pursued(pursued, chosen[place], weights)
             else:
                 detector, score = DETECTOR, float(scores[place])
-                evidence = _evidence(tail, chosen[place], addends[place])
+                evidence = _oddities(tail, chosen[place], addends[place])
             score = round(score, _DIGITS)
             finding = self._finding(detector, rows[place], int(customers[place]), int(hops[place]), score, evidence)
             self._findings.append(finding if odd[place] else as_draw(finding, share))
@@ -189,32 +191,29 @@ class MilestoneLane:
         return findings, vectors
 
 
-def _evidence(tail: DirectionalTail, values: Float64Array, addends: Float64Array) -> list[Evidence]:
+def _evidence(
+    names: Sequence[str], values: Float64Array, expected: Sequence[float], weights: Float64Array
+) -> list[Evidence]:
     """Tell the features that added something, the heaviest first."""
-    reference = tail.reference
     told = [
         Evidence(
             feature=name,
             actual=round(float(value), _DIGITS),
-            expected=round(reference.expected(name), _DIGITS),
-            weight=round(float(addend), _DIGITS),
-        )
-        for name, value, addend in zip(reference.names, values, addends, strict=True)
-        if addend > 0
-    ]
-    return sorted(told, key=lambda one: (-one.weight, one.feature))
-
-
-def _pursued(pursued: Purposes, values: Float64Array, weights: Float64Array) -> list[Evidence]:
-    """Tell the purposes that are evidence, the heaviest first; expected is the most that anybody honest did."""
-    told = [
-        Evidence(
-            feature=name,
-            actual=round(float(values[place]), _DIGITS),
-            expected=round(float(most), _DIGITS),
+            expected=round(float(usual), _DIGITS),
             weight=round(float(weight), _DIGITS),
         )
-        for name, place, most, weight in zip(pursued.names, pursued.places, pursued.most_honest, weights, strict=True)
+        for name, value, usual, weight in zip(names, values, expected, weights, strict=True)
         if weight > 0
     ]
     return sorted(told, key=lambda one: (-one.weight, one.feature))
+
+
+def _oddities(tail: DirectionalTail, values: Float64Array, addends: Float64Array) -> list[Evidence]:
+    """Tell what is odd; expected is the reference's median."""
+    names = tail.reference.names
+    return _evidence(names, values, [tail.reference.expected(name) for name in names], addends)
+
+
+def _pursued(pursued: Purposes, values: Float64Array, weights: Float64Array) -> list[Evidence]:
+    """Tell the purposes that are evidence; expected is the most that anybody honest did."""
+    return _evidence(pursued.names, values[pursued.places], pursued.most_honest.tolist(), weights)
