@@ -10,9 +10,10 @@ from confluent_kafka import Consumer, Producer
 from schemas.topics import ALERTS
 from services import bootstrap
 from services.adapters.clock import SystemClock
+from services.adapters.kafka.refusals import Refusals, telling
 from services.adapters.postgres import migrate
 from services.adapters.postgres.engine import create_engine
-from services.adapters.process import database_check, run_or_stop, stop_on_signals
+from services.adapters.process import database_check, run_or_stop, run_plainly, stop_on_signals
 from services.adapters.retry import Backoff, Stopped, keep_trying
 from services.alert_sink.batch import JOB
 from services.alert_sink.shelf import Shelf
@@ -31,9 +32,11 @@ def main() -> None:
     configure_logs(JOB, settings.log_level, settings.log_format)
     stop = stop_on_signals()
     metrics = Metrics()
+    refusals = Refusals(metrics)
+    watch = refusals.watch()
     engine = create_engine(bootstrap.database_url(settings), process=JOB, pool_size=2)
-    consumer = Consumer(bootstrap.alerts_consumer(settings, JOB))
-    producer = Producer(bootstrap.producer_base(settings))
+    consumer = Consumer(bootstrap.alerts_consumer(settings, JOB) | watch)
+    producer = Producer(bootstrap.producer_base(settings) | watch)
     options = Options(
         tenant=settings.tenant,
         topic=ALERTS.name,
@@ -46,6 +49,7 @@ def main() -> None:
     # Heads are kept beside the alerts, so that a backlog of alerts does not hide what was learned.
     heads = Consumer(
         bootstrap.consumer_base(settings)
+        | watch
         | {
             "group.id": f"{settings.tenant}.{JOB}.shelf",
             "enable.auto.commit": False,
@@ -53,7 +57,7 @@ def main() -> None:
         }
     )
     shelf = Shelf(heads, engine, SystemClock(), settings.tenant, stop)
-    keeping = threading.Thread(target=run_or_stop, args=(shelf.run, stop), name="shelf", daemon=True)
+    keeping = threading.Thread(target=run_or_stop, args=(shelf.run, stop, refusals), name="shelf", daemon=True)
 
     def lag_check() -> CheckResult:
         lag = sink.lag
@@ -66,8 +70,10 @@ def main() -> None:
     get_logger().info("process.started", metrics_port=health.port)
     try:
         keep_trying(lambda: migrate.require_head(engine), stop, Backoff(), "schema")
-        keeping.start()
-        sink.run()
+        with telling(refusals, stop):
+            refusals.require_admission(bootstrap.consumer_base(settings), "sink")
+            keeping.start()
+            sink.run()
     except Stopped:
         pass
     finally:
@@ -82,4 +88,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_plainly(main)

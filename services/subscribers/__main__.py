@@ -8,9 +8,10 @@ from confluent_kafka import Consumer, Producer
 
 from services import bootstrap
 from services.adapters.clock import SystemClock
+from services.adapters.kafka.refusals import Refusals, telling
 from services.adapters.postgres import migrate
 from services.adapters.postgres.engine import create_engine
-from services.adapters.process import database_check, stop_on_signals
+from services.adapters.process import database_check, run_plainly, stop_on_signals
 from services.adapters.retry import Backoff, Stopped, keep_trying
 from services.subscribers.worker import JOB, Options, Subscribers
 from services.telemetry.health import CheckResult, HealthServer
@@ -24,8 +25,10 @@ def main() -> None:
     configure_logs(JOB, settings.log_level, settings.log_format)
     stop = stop_on_signals()
     metrics = Metrics()
+    refusals = Refusals(metrics)
+    watch = refusals.watch()
     engine = create_engine(bootstrap.database_url(settings), process=JOB, pool_size=2)
-    consumer = Consumer(bootstrap.alerts_consumer(settings, JOB))
+    consumer = Consumer(bootstrap.alerts_consumer(settings, JOB) | watch)
     options = Options(
         tenant=settings.tenant,
         version=bootstrap.product_version(),
@@ -35,7 +38,7 @@ def main() -> None:
     )
     # The jitter of retries only has to differ between processes.
     rng = random.Random()  # noqa: S311 - no secret hangs on it
-    producer = Producer(bootstrap.outward_producer(settings))
+    producer = Producer(bootstrap.outward_producer(settings) | watch)
     work = Subscribers(consumer, producer, engine, metrics, SystemClock(), rng, options, stop)
 
     def assignment_check() -> CheckResult:
@@ -46,7 +49,9 @@ def main() -> None:
     get_logger().info("process.started", metrics_port=health.port)
     try:
         keep_trying(lambda: migrate.require_head(engine), stop, Backoff(), "schema")
-        work.run()
+        with telling(refusals, stop):
+            refusals.require_admission(bootstrap.consumer_base(settings), JOB)
+            work.run()
     except Stopped:
         pass
     finally:
@@ -57,4 +62,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_plainly(main)
