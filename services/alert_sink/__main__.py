@@ -10,6 +10,7 @@ from confluent_kafka import Consumer, Producer
 from schemas.topics import ALERTS
 from services import bootstrap
 from services.adapters.clock import SystemClock
+from services.adapters.kafka.presence import broker_check
 from services.adapters.kafka.refusals import Refusals, telling
 from services.adapters.postgres import migrate
 from services.adapters.postgres.engine import create_engine
@@ -65,7 +66,11 @@ def main() -> None:
             return CheckResult(ready=False, detail="no partition is assigned")
         return CheckResult(ready=lag <= LAG_BOUND, detail=f"{lag} records behind")
 
-    checks = {"database": database_check(engine), "alerts": lag_check}
+    checks = {
+        "database": database_check(engine),
+        "kafka": broker_check(bootstrap.consumer_base(settings) | watch),
+        "alerts": lag_check,
+    }
     health = HealthServer(metrics, checks, settings.metrics_host, settings.metrics_port).start()
     get_logger().info("process.started", metrics_port=health.port)
     try:

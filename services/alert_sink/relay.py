@@ -18,13 +18,14 @@ from sqlalchemy import make_url
 from services import bootstrap
 from services.adapters.clock import SystemClock
 from services.adapters.kafka.dead_letters import raise_undelivered
+from services.adapters.kafka.presence import broker_check
 from services.adapters.kafka.refusals import Refusals, telling
 from services.adapters.postgres import measuring, migrate, outbox
 from services.adapters.postgres.engine import create_engine, describe
 from services.adapters.postgres.moments import EPOCH
 from services.adapters.process import database_check, run_plainly, stop_on_signals
 from services.adapters.retry import Backoff, Stopped, keep_trying
-from services.telemetry.health import CheckResult, HealthServer
+from services.telemetry.health import HealthServer
 from services.telemetry.logs import configure_logs, get_logger
 from services.telemetry.metrics import Metrics
 
@@ -189,12 +190,7 @@ def main() -> None:
     engine = create_engine(url, process=PROCESS, pool_size=2)
     # Delivery is bounded by the relay's own flush; the client must not give up on a row before that.
     producer = Producer(bootstrap.outward_producer(settings) | watch | {"delivery.timeout.ms": 60_000})
-
-    def kafka_check() -> CheckResult:
-        brokers = producer.list_topics(timeout=2.0).brokers
-        return CheckResult(ready=bool(brokers), detail=f"{len(brokers)} brokers")
-
-    checks = {"database": database_check(engine), "kafka": kafka_check}
+    checks = {"database": database_check(engine), "kafka": broker_check(bootstrap.consumer_base(settings) | watch)}
     health = HealthServer(metrics, checks, settings.metrics_host, settings.metrics_port).start()
     get_logger().info("process.started", metrics_port=health.port)
     relay = Relay(producer, engine, WakeUp(url), metrics, SystemClock(), RelayOptions(tenant=settings.tenant), stop)

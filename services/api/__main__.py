@@ -8,10 +8,10 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import uvicorn
-from confluent_kafka.admin import AdminClient
 
 from services import bootstrap
 from services.adapters.clock import SystemClock, utc_now
+from services.adapters.kafka.presence import broker_check
 from services.adapters.kafka.refusals import Refusals
 from services.adapters.postgres.engine import create_engine
 from services.api.app import create_app
@@ -55,8 +55,8 @@ def serve(
     configure_logs(PROCESS, settings.log_level, settings.log_format)
     engine = create_engine(bootstrap.database_url(settings), process=PROCESS, pool_size=10)
     metrics = Metrics()
-    admin = AdminClient(bootstrap.consumer_base(settings) | Refusals(metrics).watch())
-    checks = make_checks(engine, admin, settings.tenant, utc_now)
+    brokers = broker_check(bootstrap.consumer_base(settings) | Refusals(metrics).watch())
+    checks = make_checks(engine, brokers, settings.tenant, utc_now)
     context = ApiContext(
         engine=engine,
         metrics=metrics,

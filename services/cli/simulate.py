@@ -20,6 +20,7 @@ from schemas.headers import cloud_event_headers
 from schemas.topics import ACCOUNT_ATTRIBUTES, REQUESTS
 from services import bootstrap
 from services.adapters.clock import SystemClock
+from services.adapters.kafka.presence import broker_check
 from services.adapters.kafka.producer import KafkaProducer
 from services.cli.shared_data import SHARED
 from services.errors import ConfigurationError
@@ -237,9 +238,10 @@ def _to_kafka(records: Iterable[dict[str, Any]], population: Population, counts:
     metrics = Metrics()
     sent = metrics.counter("stillwatch_gateway_events_total", format="simulator")
     # Without a port of its own (a simulator by hand beside a running stack) nobody would know where to look.
-    health = HealthServer(metrics, {}, settings.metrics_host, settings.metrics_port) if settings.metrics_port else None
-    if health is not None:
-        health.start()
+    health = None
+    if settings.metrics_port:
+        checks = {"kafka": broker_check(bootstrap.consumer_base(settings))}
+        health = HealthServer(metrics, checks, settings.metrics_host, settings.metrics_port).start()
     for account in population.accounts:
         item = to_attributes(account.attributes(), identity)
         headers = cloud_event_headers(f"{item.account}-0", _SOURCE, "account_attributes.v1", population.start_ms)

@@ -9,6 +9,7 @@ from confluent_kafka import Consumer
 
 from services import bootstrap
 from services.adapters.clock import SystemClock
+from services.adapters.kafka.presence import broker_check
 from services.adapters.kafka.refusals import Refusals, telling
 from services.adapters.postgres import migrate
 from services.adapters.postgres.engine import create_engine
@@ -54,7 +55,11 @@ def main() -> None:
     meter = Meter(windows, engine, SystemClock(), settings.tenant, version, stop)
     counting = threading.Thread(target=run_or_stop, args=(meter.run, stop, refusals), name="meter", daemon=True)
 
-    checks = {"database": database_check(engine), "alerts": assignment_check}
+    checks = {
+        "database": database_check(engine),
+        "kafka": broker_check(bootstrap.consumer_base(settings) | watch),
+        "alerts": assignment_check,
+    }
     health = HealthServer(metrics, checks, settings.metrics_host, settings.metrics_port).start()
     get_logger().info("process.started", metrics_port=health.port)
     try:

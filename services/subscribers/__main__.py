@@ -8,6 +8,7 @@ from confluent_kafka import Consumer, Producer
 
 from services import bootstrap
 from services.adapters.clock import SystemClock
+from services.adapters.kafka.presence import broker_check
 from services.adapters.kafka.refusals import Refusals, telling
 from services.adapters.postgres import migrate
 from services.adapters.postgres.engine import create_engine
@@ -44,7 +45,11 @@ def main() -> None:
     def assignment_check() -> CheckResult:
         return CheckResult(ready=work.assigned, detail="assigned" if work.assigned else "no assignment yet")
 
-    checks = {"database": database_check(engine), "alerts": assignment_check}
+    checks = {
+        "database": database_check(engine),
+        "kafka": broker_check(bootstrap.consumer_base(settings) | watch),
+        "alerts": assignment_check,
+    }
     health = HealthServer(metrics, checks, settings.metrics_host, settings.metrics_port).start()
     get_logger().info("process.started", metrics_port=health.port)
     try:

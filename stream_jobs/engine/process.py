@@ -15,6 +15,7 @@ import threading
 from typing import TYPE_CHECKING, Final
 
 from services.adapters.clock import SystemClock
+from services.adapters.kafka.presence import broker_check
 from services.adapters.kafka.refusals import Refusals, telling
 from services.bootstrap import consumer_base, load_settings, producer_base, product_version
 from services.errors import StillwatchError
@@ -80,7 +81,8 @@ def _serve(
     refusals = Refusals(metrics)
     consumer, producer = (base | refusals.watch() for base in (consumer_base(settings), producer_base(settings)))
     health = WorkerHealth(clock.monotonic)
-    server = HealthServer(metrics, health.checks(), settings.metrics_host, settings.metrics_port).start()
+    checks = {"kafka": broker_check(consumer), **health.checks()}
+    server = HealthServer(metrics, checks, settings.metrics_host, settings.metrics_port).start()
     with telling(refusals, stop):
         refusals.require_admission(consumer, job.name)
         worker = Worker(job, options(settings), consumer, producer, metrics, clock, recorder.note, health)

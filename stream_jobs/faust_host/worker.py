@@ -16,6 +16,7 @@ import faust
 from faust.worker import Worker
 
 from services.adapters.clock import SystemClock
+from services.adapters.kafka.presence import broker_check
 from services.adapters.kafka.refusals import Refusals, telling
 from services.adapters.process import stop_on_signals
 from services.bootstrap import consumer_base, load_detection_config, product_version
@@ -124,8 +125,9 @@ def run_job(
     app = make_app(job, settings)
     log = KafkaLog(client_options(settings))
     host = Host(job, app, topics, make, log=log, metrics=metrics, clock=SystemClock(), settings=settings)
-    health = HealthServer(metrics, host.checks(), settings.metrics_host, settings.metrics_port).start()
     refusals, stop = Refusals(metrics), stop_on_signals()
+    checks = {"kafka": broker_check(consumer_base(settings) | refusals.watch()), **host.checks()}
+    health = HealthServer(metrics, checks, settings.metrics_host, settings.metrics_port).start()
     try:
         with telling(refusals, stop):
             # aiokafka tells a refusal by a traceback of its own, and Faust by another; so it is asked for here first.

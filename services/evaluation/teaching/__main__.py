@@ -24,9 +24,9 @@ _SHARED = Path("../shared/data")
 def measure(
     *,
     seeds: Annotated[str, typer.Option("--seeds", help="Worlds that are left out in turn.")] = (
-        "5011,5012,5013,5014,5015"
+        "5037,5038,5039,5040,5041"
     ),
-    also: Annotated[str, typer.Option("--also", help="Worlds that only teach.")] = "5001,5002,5003,5004,5005",
+    also: Annotated[str, typer.Option("--also", help="Worlds that only teach.")] = "5042,5043,5044,5045,5046",
     labels: Annotated[str, typer.Option("--labels", help="Numbers of labels.")] = "0,20,50,200",
     wrong: Annotated[str, typer.Option("--wrong", help="Shares of wrong labels.")] = "0,0.1,0.3",
     budget: Annotated[int, typer.Option("--budget", min=1, help="Alerts an analyst sees a day.")] = 8,

@@ -39,7 +39,7 @@ def run_rows(result: LabelsResult) -> Rows:
     """Give what was run."""
     return [
         ("worlds left out in turn", ", ".join(map(str, result.seeds))),
-        ("worlds that only teach (the head was tuned on them)", ", ".join(map(str, result.tuned_on))),
+        ("worlds that only teach", ", ".join(map(str, result.tuned_on))),
         ("honest accounts besides the crowds", str(result.honest)),
         ("days, of which lead days", f"{result.days}, {result.lead_days}"),
         ("thresholds of pools and accounts", f"{result.pool_threshold}, {result.account_threshold}"),

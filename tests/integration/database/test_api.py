@@ -233,13 +233,14 @@ def test_a_foreign_host_is_refused(client: httpx.Client) -> None:
 
 
 def test_ready_names_each_part(engine: Engine, bootstrap_servers: str) -> None:
-    from confluent_kafka.admin import AdminClient
-
+    from services.adapters.kafka.presence import BrokerPresence
     from services.adapters.postgres.alert_store import beat
 
-    admin = AdminClient({"bootstrap.servers": bootstrap_servers})
+    brokers = BrokerPresence({"bootstrap.servers": bootstrap_servers})
     moment = [NOW]
-    checks = make_checks(engine, admin, "acme", lambda: moment[0])
+    checks = make_checks(engine, brokers.check, "acme", lambda: moment[0])
+    assert not checks["kafka"]().ready
+    brokers.ask()
     assert [checks[name]().ready for name in ("database", "kafka", "alert_sink")] == [True, True, False]
     with engine.begin() as connection:
         beat(connection, "acme", "alerts", [0], NOW)

@@ -124,7 +124,7 @@ def test_from_the_topic_to_the_page_and_back_to_the_topic(product: Product) -> N
     sink = product.start("services.alert_sink")
     relay = product.start("services.alert_sink.relay")
     api = product.start("services.api", STILLWATCH_API_PORT=str(free_port()))
-    assert set(wait_ready(sink["metrics_port"])) == {"database", "alerts"}
+    assert set(wait_ready(sink["metrics_port"])) == {"database", "kafka", "alerts"}
     assert set(wait_ready(relay["metrics_port"])) == {"database", "kafka"}
     assert set(wait_ready(api["metrics_port"])) == {"database", "kafka", "alert_sink"}
 
