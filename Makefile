@@ -10,7 +10,7 @@ COMPILE := --universal --python-version 3.11 --generate-hashes --no-emit-index-u
 # An SBOM of the same lock is the same file: no times, no random numbers.
 SBOM = $(BIN)/python -W ignore -m cyclonedx_py requirements --pyproject pyproject.toml --output-reproducible --sv 1.6 --validate
 
-.PHONY: help setup run test test-browser unit crash equal soak test-gateways load-gateways nightly-formats bench bench-capacity bench-quick bench-detectors bench-sketches bench-console bench-labels check format vendor lock reset contracts audit sbom docs secrets clean test-lifecycle test-decisions test-observed
+.PHONY: help setup run test test-browser unit chaos crash equal soak test-gateways load-gateways nightly-formats bench bench-capacity bench-quick bench-detectors bench-sketches bench-console bench-labels check format vendor lock reset contracts audit sbom docs secrets clean test-lifecycle test-decisions test-observed
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  \033[36m%-16s\033[0m %s\n", $$1, $$2}'
@@ -48,6 +48,9 @@ bench-console: setup ## Measure the console's queue with 100,000 alerts: times, 
 
 unit: setup ## Run the fast tests only: no broker, no database.
 	$(BIN)/pytest -m "not integration and not acceptance"
+
+chaos: setup ## Everything that must be survived, row by row, in an hour. make chaos SHORT=1 ROWS=1,4 SEED=7
+	$(BIN)/python -m tests.chaos $(if $(SHORT),--short) $(if $(ROWS),--rows $(ROWS)) $(if $(SEED),--seed $(SEED))
 
 crash: setup ## Kill, stop, move and starve the jobs, and judge what is left; half an hour. make crash SEED=7 plays one again.
 	$(BIN)/python -m tests.crash $(if $(SEED),--seed $(SEED))

@@ -30,6 +30,10 @@ class AccountLane(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     threshold: float = 1.8  # In (q95 - median) above the median; of held-out honest accounts 1 in 1,200 a week.
     # Chance that an account which pursues a purpose no more than the most honest one ever raises an alarm by it.
     purpose_alarms: float = 1e-4
+    # Of those who share an account's settings, before any evidence: who may be part of the same. What lies beyond
+    # this prior adds up over accounts with one purpose; docs/decisions/0033.
+    kindred_share: float = 0.05
+    maximum_kindred: int = 100_000  # Accounts with evidence of a purpose; the least recent go first.
     alert_floor: int = 40
     idle_ms: int = 7_776_000_000  # 90 days: an account that comes back after that begins anew.
     maximum_accounts: int = 1_000_000  # For each partition, 0.5 to 1 GB; the least recent go first.
@@ -60,7 +64,7 @@ class PoolLane(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     stub_idle_ms: int = 86_400_000  # A pool below the minimum is forgotten after a day of silence.
     maximum_stubs: int = 4_000_000  # Pairs for each partition, about 80 MB; the oldest hops are forgotten first.
     maximum_members: int = 1_000_000  # Rows for each partition, about 700 MB; the least recent pools go first.
-    threshold: float = 2.3  # In the same unit; what it costs and brings: docs/decisions/0027.
+    threshold: float = 2.0  # In the same unit, of up to 8 customers; what it costs and brings: docs/decisions/0033.
     young_ms: int = 1_209_600_000  # 14 days.
     cohort_ms: int = 21_600_000  # First seen in the same 6 hours.
     member_share: float = 0.30  # Of the customer's own traffic.
@@ -120,6 +124,8 @@ class IncidentPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     refresh_ms: int = 21_600_000  # New names below that growth are told six hours after the last revision.
     alerts_per_hour: int = 20  # Budget; what is over it waits for the next hour, by priority.
     verified_share: float = 0.5  # A pool with more verified traffic than this asks instead of accusing.
+    crowd: int = 16  # Customers: so many who share only what strangers share by design are not told at one look,
+    looks: int = 2  # but when they were found in so many hops.
     quiet_ms: int = 604_800_000  # An incident without findings for a week is closed.
 
 
@@ -145,7 +151,7 @@ class DecisionPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 class DetectionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything that can change what is detected."""
 
-    version: str = "2026.11.4"
+    version: str = "2026.11.5"
     clocking: Clocking = Clocking()
     accounts: AccountLane = AccountLane()
     forest: Forest = Forest()

@@ -46,7 +46,7 @@ BURST_MS: Final = 1_000
 SINGLE_TURN_LEAST: Final = 3  # Requests before an account can be called single-turn.
 SINGLE_TURN_PARTS: Final = 10  # At most one in so many of its requests is multi-turn.
 TEMPLATE_RUNG: Final = 1  # Of the prefix ladder: the first 16 words.
-MARK_WORDS: Final = WIDTH // 8 + 3  # A row written out, then hop, customer and count.
+MARK_WORDS: Final = WIDTH // 8 + 4  # A row written out, then hop, customer, count and settings.
 
 # Places of RULES, which do not change, and of CLOCK, which does.
 HOP_MS, LATENESS_MS, YOUNG_MS, COHORT_MS = range(4)
@@ -377,4 +377,5 @@ def count_events(
             mark[_ROW_WORDS] = request.view(np.int32)[adding.S_HOP]
             mark[_ROW_WORDS + 1] = request[adding.S_CUSTOMER]
             mark[_ROW_WORDS + 2] = after
+            mark[_ROW_WORDS + 3] = event[_CONFIGURATION]
     return len(events), DONE

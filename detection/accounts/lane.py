@@ -72,6 +72,7 @@ class MilestoneLane:
         }
         self._purposes = {milestone: Purposes(tail.reference) for milestone, tail in self._tails.items()}
         self._bound = -math.log(lane.purpose_alarms)
+        self._prior = -math.log(lane.kindred_share)
         self._collect = collect
         read = lane.milestones if collect else tuple(self._tails)
         self._is_milestone = np.zeros(max(read, default=0) + 2, np.bool_)
@@ -84,13 +85,20 @@ class MilestoneLane:
         """Tell by an account's count whether it is read; the last place stands for all higher counts."""
         return self._is_milestone
 
-    def read(self, rows: StructuredArray, hops: Int64Array, customers: UInt64Array, counts: Int64Array) -> None:
-        """Score accounts at their milestones: their rows as they were at that request, in the order of requests."""
+    def read(
+        self, rows: StructuredArray, hops: Int64Array, counts: Int64Array, customers: UInt64Array, settings: UInt64Array
+    ) -> None:
+        """Score accounts at their milestones: their rows as they were at that request, in the order of requests.
+
+        ``settings`` are the configurations of those requests, 0 where none was known.
+        """
         for milestone in np.unique(counts).tolist():
             at = np.flatnonzero(counts == milestone)
-            self._score(take(rows, at), hops[at], customers[at], milestone)
+            self._score(take(rows, at), hops[at], customers[at], settings[at], milestone)
 
-    def _score(self, rows: StructuredArray, hops: Int64Array, customers: UInt64Array, milestone: int) -> None:
+    def _score(
+        self, rows: StructuredArray, hops: Int64Array, customers: UInt64Array, settings: UInt64Array, milestone: int
+    ) -> None:
         matrix = account_features(rows)
         if self._collect:
             accounts = np.ascontiguousarray(rows["account"])
@@ -104,6 +112,11 @@ class MilestoneLane:
         pursued = self._purposes[milestone]
         nats = pursued.evidence(chosen, rows["requests"].astype(np.float64) - rows["text_unavailable"])
         purposeful = nats.max(axis=1, initial=0.0) / self._bound * threshold
+        for place in np.flatnonzero((nats > self._prior).any(axis=1) & (settings > 0)).tolist():
+            fact = _pursued(pursued, chosen[place], np.where(nats[place] > self._prior, nats[place], 0.0))
+            self._findings.append(
+                self._fact(rows[place], int(customers[place]), int(hops[place]), int(settings[place]), fact)
+            )
         odd = np.round(np.maximum(scores, purposeful), _DIGITS) > threshold
         share = self._config.exploration.share
         for place in np.flatnonzero(odd | drawn(rows["account"], share)).tolist():
@@ -121,6 +134,22 @@ class MilestoneLane:
     def _finding(
         self, detector: str, row: StructuredArray, customer: int, hop: int, score: float, evidence: list[Evidence]
     ) -> Finding:
+        return self._told(detector, row, customer, hop, to_hex(int(row["account"])), score, evidence)
+
+    def _fact(self, row: StructuredArray, customer: int, hop: int, settings: int, evidence: list[Evidence]) -> Finding:
+        """Tell what an account pursues, for those with the same settings: no suspicion by itself."""
+        return self._told(purposes.PURSUED, row, customer, hop, to_hex(settings), 0.0, evidence)
+
+    def _told(
+        self,
+        detector: str,
+        row: StructuredArray,
+        customer: int,
+        hop: int,
+        subject: str,
+        score: float,
+        evidence: list[Evidence],
+    ) -> Finding:
         account = to_hex(int(row["account"]))
         requests = int(row["requests"])
         threshold = self._config.accounts.threshold
@@ -137,7 +166,7 @@ class MilestoneLane:
             lane="account",
             detector=detector,
             family="",
-            subject=account,
+            subject=subject,
             hop=hop,
             event_time=hop_end,
             score=score,
@@ -156,7 +185,7 @@ class MilestoneLane:
         """Give what was found since the last call, findings by hop, account and count."""
         findings, vectors = self._findings, self._vectors
         self._findings, self._vectors = [], []
-        findings.sort(key=lambda finding: (finding.hop, finding.subject, finding.requests))
+        findings.sort(key=lambda finding: (finding.hop, finding.members[0].account, finding.requests, finding.detector))
         return findings, vectors
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from detection.detectors.reference import Reference
 
 DETECTOR: Final = "purpose_evidence"
+PURSUED: Final = "pursued_purpose"  # Of facts that are no suspicion alone; see detection.incidents.kindred.
 PURPOSES: Final = (
     "cue_boundary",
     "cue_grading",

@@ -151,8 +151,8 @@ class AccountsStep:
         if len(marks):
             row = WIDTH // 8
             rows = np.ascontiguousarray(marks[:, :row]).view(ACCOUNT_ROW).reshape(-1)
-            hops, customers, counts = marks[:, row:].T
-            self._lane.read(rows, hops, customers.astype(np.uint64), counts)
+            hops, customers, counts, settings = marks[:, row:].T
+            self._lane.read(rows, hops, counts, customers.astype(np.uint64), settings.astype(np.uint64))
             self._clock[counting.MARKS] = 0
 
     def advance(self, time_ms: int, offset: int) -> None:

@@ -26,7 +26,7 @@ CAP_NATS: Final = 6.0  # Rarer than 1 in 400 counts as 1 in 400: a reference rar
 IDLE_NATS: Final = 1.0  # Two in five honest values lie out this far; they are no evidence.
 ALIBI_NATS: Final = 3.0  # One aspect alone must not clear what all others agree on.
 _HALVINGS: Final = 4.0  # Of doubt, from the threshold to twice the threshold.
-_MOST_CERTAIN: Final = 0.99  # An alert is a lead: behaviour alone is no proof.
+MOST_CERTAIN: Final = 0.99  # An alert is a lead: behaviour alone is no proof.
 _LEAST_SPREAD: Final = 1.0  # Nats. A reference whose scores all agree would blow up the smallest difference.
 _LEVELS: Final = np.array(LEVELS)
 _ROWS_AT_ONCE: Final = 512  # Times features times quantiles: a megabyte of comparisons.
@@ -114,7 +114,7 @@ def certainty(score: float, threshold: float) -> float:
     many reach a score that is a twelfth of the threshold higher, so this is the cautious side.
     """
     beyond = max(score / threshold - 1.0, -1.0 / _HALVINGS)
-    return min(1.0 - math.exp2(-1.0 - _HALVINGS * beyond), _MOST_CERTAIN)
+    return min(1.0 - math.exp2(-1.0 - _HALVINGS * beyond), MOST_CERTAIN)
 
 
 def raw_scores(reference: Reference, matrix: Float64Array) -> Float64Array:

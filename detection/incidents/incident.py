@@ -46,6 +46,7 @@ class Incident(msgspec.Struct, kw_only=True):
     subject_kind: SubjectKind
     subject: str
     last_hop: int
+    looks: int = 0  # Hops in which there was a finding.
     founded_hop: int = -1
     raised_hop: int = -1
     revision: int = 0
@@ -77,6 +78,7 @@ class Incident(msgspec.Struct, kw_only=True):
         speaks = self.subject_kind == "account" or not alone or finding.lane == self.lane == "probe"
         if self.strongest is None or (speaks and finding.score / finding.threshold > self.ratio):
             self.strongest = bare
+        self.looks += self.founded_hop < 0 or finding.hop > self.last_hop
         self.last_hop = finding.hop
         self.founded_hop = finding.hop if self.founded_hop < 0 else self.founded_hop
         self.peaks[finding.lane] = max(self.peaks.get(finding.lane, 0.0), finding.score / finding.threshold)
@@ -102,6 +104,20 @@ class Incident(msgspec.Struct, kw_only=True):
         """Name the kinds of key that its findings go by."""
         return {group_of(finding) for finding in self.findings.values()}
 
+    def is_confirmed(self, policy: IncidentPolicy) -> bool:
+        """Tell whether it may be raised: a crowd that shares only what strangers share is found twice first.
+
+        A pool is looked at whenever it has grown by a quarter, and one of those looks is odd by chance in the end.
+        """
+        return (
+            self.customers < policy.crowd
+            or self.looks >= policy.looks
+            or any(
+                finding.lane != "pool" or not FAMILIES[Family[finding.family.upper()]].shared_by_design
+                for finding in self.findings.values()
+            )
+        )
+
     @property
     def customers(self) -> int:
         """Number of customers named."""
@@ -121,7 +137,7 @@ class Incident(msgspec.Struct, kw_only=True):
         verified = sum(finding.requests * finding.verified_share for finding in self.findings.values())
         if verified > verified_share * total:
             return "verification_request"
-        if self.subject_kind == "account":
+        if self.lane == "account":
             return "verification_request" if self.strongest and is_study(self.strongest) else "alert"
         harvest = any(is_harvest(finding) for finding in self.findings.values())
         return "verification_request" if self._one_network() and not harvest else "alert"
@@ -226,6 +242,9 @@ def _title(incident: Incident, strongest: Finding, groups: set[str]) -> str:
         return f"{who} with the same settings read log probabilities: {reasons}"
     shared = FAMILIES[Family[strongest.family.upper()]].attribute
     more = f" (and {len(groups) - 1} more)" if len(groups) > 1 else ""
+    if strongest.lane == "account":
+        asks = ": ask what it is for" if incident.raised_kind == "verification_request" else ""
+        return f"{who} with {shared} pursue one purpose: {reasons}{asks}"
     if incident.raised_kind == "verification_request":
         return f"{who} with {shared}{more} are one firm or one harvest: ask who they are"
     return f"{who} with {shared}{more} act like one operator: {reasons}"

@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 
+from detection.accounts.purposes import PURSUED
 from detection.ids import digest_hex, rfc3339
+from detection.incidents import kindred
 from detection.incidents.incident import Incident
+from detection.incidents.kindred import Kindred, KindredState
 from detection.incidents.links import Links, LinkState
 from detection.outcomes import Finding
 from detection.policy.entitlements import Entitlements, Validity
@@ -35,6 +38,7 @@ _LEAST_CUSTOMERS: Final = 3  # What is left of a pool once the entitled are out 
 _FIRST: Final = frozenset({"link", "probe"})
 _GROUPS: Final = frozenset({"pool", "link"})
 COINCIDENCE: Final = "coincidence"  # The detector of raw facts that only lane G reads.
+_FACTS: Final = frozenset({COINCIDENCE, PURSUED})
 _ENTITLED_SHARE: Final = 0.5
 
 
@@ -59,6 +63,7 @@ class _State(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     shadowed: int = 0
     suppressed: int
     links: LinkState = msgspec.field(default_factory=LinkState)
+    kindred: KindredState = msgspec.field(default_factory=KindredState)
     ratios: list[float] = []
     explored: Explored = msgspec.field(default_factory=Explored)
 
@@ -87,6 +92,7 @@ class IncidentsStep:
         self._by_subject: dict[str, str] = {}
         self._entitlements = Entitlements()
         self._links = Links(config)
+        self._kindred = Kindred(config)
         self._budget_hour = -1
         self._budget_used: dict[str, int] = {}
         self.shadowed = 0  # Findings of lanes in shadow.
@@ -108,7 +114,7 @@ class IncidentsStep:
     @property
     def standing(self) -> list[Standing]:
         """Everything that stands open, raised or not."""
-        return standing(self._incidents.values())
+        return standing(one for one in self._incidents.values() if one.is_confirmed(self._policy))
 
     def entitle(self, entitlement: EntitlementLike) -> None:
         """Add or replace an entitlement; it holds for hops that end within its time."""
@@ -183,6 +189,7 @@ class IncidentsStep:
                 shadowed=self.shadowed,
                 suppressed=self.suppressed,
                 links=self._links.state,
+                kindred=self._kindred.state,
                 ratios=self._ranker.history,
                 explored=self._explored,
             )
@@ -201,6 +208,7 @@ class IncidentsStep:
             self.add(finding)
         self._entitlements = Entitlements(state.entitlements)
         self._links = Links(self._config, state.links)
+        self._kindred = Kindred(self._config, state.kindred)
         self._budget_hour, self._budget_used = state.budget_hour, state.budget_used
         # Head and bars are not part of the state: they stand on their own topic, and are read anew.
         self._ranker = Ranker(self._policy.verified_share, state.ratios, self._ranker.head)
@@ -225,10 +233,11 @@ class IncidentsStep:
     def _close(self, hop: int) -> None:
         self._forget_quiet(hop)
         waiting = self._waiting.pop(hop, {}).values()
-        facts = sorted((one for one in waiting if one.detector == COINCIDENCE), key=lambda one: one.finding_id)
+        facts = sorted((one for one in waiting if one.detector in _FACTS), key=lambda one: one.finding_id)
         draws = [one for one in waiting if is_drawn(one)]
-        findings = [one for one in waiting if one.detector != COINCIDENCE and not is_drawn(one)]
-        findings += self._links.close(hop, facts)
+        findings = [one for one in waiting if one.detector not in _FACTS and not is_drawn(one)]
+        findings += self._links.close(hop, [one for one in facts if one.detector == COINCIDENCE])
+        findings += self._kindred.close(hop, [one for one in facts if one.detector == PURSUED])
         touched: dict[str, None] = {}
         for finding in sorted(findings, key=_precedence):
             if self._lanes[finding.lane].shadow:
@@ -259,8 +268,8 @@ class IncidentsStep:
         members, entitled = list(finding.members), 0.0
         if self._config.entitlements.enabled:
             members, entitled = self._entitlements.split(finding.members, (finding.hop + 1) * self._hop_ms)
-        grouped = finding.lane != "account"
-        short = finding.lane in _GROUPS and len({member.customer for member in members}) < _LEAST_CUSTOMERS
+        grouped = _is_group(finding)
+        short = len({member.customer for member in members}) < _least_customers(finding)
         if entitled > _ENTITLED_SHARE or not members or short:
             self.suppressed += 1
             return None
@@ -306,7 +315,11 @@ class IncidentsStep:
                 self._budget_used[incident.lane] = used + 1
 
     def _waiting_incidents(self) -> list[Incident]:
-        return [one for one in self._incidents.values() if not one.revision and not is_held(one, self._bars)]
+        return [
+            one
+            for one in self._incidents.values()
+            if not one.revision and one.is_confirmed(self._policy) and not is_held(one, self._bars)
+        ]
 
     def _raise(self, incident: Incident, hop: int, time: str) -> None:
         alert = incident.alert(hop, time, self._policy.verified_share, self._config.version)
@@ -336,10 +349,21 @@ class IncidentsStep:
                 self._by_account.setdefault(account, set()).add(incident.alert_id)
 
 
+def _is_group(finding: Finding) -> bool:
+    return finding.lane != "account" or finding.detector == kindred.DETECTOR
+
+
+def _least_customers(finding: Finding) -> int:
+    """Say how many must be left once the entitled are out."""
+    if finding.lane in _GROUPS:
+        return _LEAST_CUSTOMERS
+    return kindred.LEAST_CUSTOMERS if finding.detector == kindred.DETECTOR else 1
+
+
 def _precedence(finding: Finding) -> tuple[bool, float, str, str, str]:
-    """Take links and probes first, which know who belongs together; then by score."""
+    """Take links, probes and shared purposes first, which know who belongs together; then by score."""
     return (
-        finding.lane not in _FIRST,
+        finding.lane not in _FIRST and finding.detector != kindred.DETECTOR,
         -finding.score / finding.threshold,
         finding.lane,
         finding.family,

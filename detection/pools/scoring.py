@@ -23,6 +23,7 @@ from detection.outcomes import Evidence, Finding, Member
 from detection.pools.densest import densest
 from detection.pools.layout import SUM_PLACE
 from detection.pools.members import choose
+from detection.pools.thresholds import threshold_of
 from detection.ranking.exploring import as_draw, drawn
 
 if TYPE_CHECKING:
@@ -45,9 +46,11 @@ SCORED_NAMES: Final = tuple(feature.name for feature in _FEATURES)
 SCORED_DIRECTIONS: Final = tuple(feature.direction for feature in _FEATURES)
 _BY_DESIGN: Final = [int(family) for family, fact in FAMILIES.items() if fact.shared_by_design]
 _EXCHANGEABLE: Final = np.array([feature.exchangeability for feature in _FEATURES])
+# That nobody carries a conversation on is no likeness of one customer to another: it never speaks for a crowd.
+_LIKENESS: Final = np.array([feature.exchangeability and feature.aspect != "conversation" for feature in _FEATURES])
 # Of a score: where strangers share the attribute by design, it must be mostly that they are interchangeable.
-_EXCHANGEABLE_SHARE: Final = 0.25
-_EXCHANGEABLE_SHARE_BY_DESIGN: Final = 0.5
+_EXCHANGEABLE_SHARE: Final = 0.15
+_EXCHANGEABLE_SHARE_BY_DESIGN: Final = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,10 +136,12 @@ class PoolScorer:
             if self._recording:
                 vectors += _vectors(scored, pools["pool"], hop, PART if scored.batch is parts else "")
             # Features that say "these are different people" count as well: the others may not speak over them.
-            alike = scored.addends[:, _EXCHANGEABLE].sum(axis=1)
+            alike = scored.addends[:, _LIKENESS].sum(axis=1)
+            alike += np.minimum(scored.addends[:, _EXCHANGEABLE & ~_LIKENESS], 0.0).sum(axis=1)
             shared = np.isin(scored.batch.families, _BY_DESIGN)
             least = np.where(shared, _EXCHANGEABLE_SHARE_BY_DESIGN, _EXCHANGEABLE_SHARE)
-            telling = (np.round(scored.scores, 4) >= self._config.pools.threshold) & (alike >= least * scored.scores)
+            limits = [threshold_of(customers, self._config.pools) for customers in scored.batch.customers.tolist()]
+            telling = (np.round(scored.scores, 4) >= limits) & (alike >= least * scored.scores)
             if scored is wholes:
                 telling &= speaks
             for row in np.flatnonzero(telling).tolist():
@@ -176,7 +181,8 @@ class PoolScorer:
 
     def _finding(self, scored: _Scored, row: int, pool: np.void, hop: int) -> Iterator[Finding]:
         """Make the finding of a pool or a part, where its core is enough of it."""
-        batch, threshold = scored.batch, self._config.pools.threshold
+        batch = scored.batch
+        threshold = threshold_of(float(batch.customers[row]), self._config.pools)
         ends = np.append(batch.starts[1:], len(batch.members))
         members = batch.members[batch.starts[row] : ends[row]]
         family = Family(int(pool["family"]))

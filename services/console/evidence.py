@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Protocol
 
+from detection.pools.thresholds import threshold_of as pool_threshold
 from services.adapters.postgres.moments import read_moment
 from services.console.wording import feature_words, number
 
@@ -113,9 +114,12 @@ def bars(contributions: Sequence[Contribution]) -> list[Bar]:
     return drawn
 
 
-def threshold_of(config: DetectionConfig, lane: str) -> float:
-    """Give the threshold that the running configuration has for a lane."""
-    return config.accounts.threshold if lane == "account" else config.pools.threshold
+def threshold_of(config: DetectionConfig, alert: AlertDetail) -> float:
+    """Give the threshold that the running configuration has for what is strongest in an alert."""
+    if alert.lane == "account":
+        return config.accounts.threshold
+    strongest = max(alert.findings, key=lambda finding: finding.score, default=None)
+    return pool_threshold(strongest.customers if strongest else 0, config.pools)
 
 
 def what_would_clear(contributions: Sequence[Contribution], score: float, threshold: float) -> list[str]:

@@ -54,7 +54,7 @@ def show_alert(request: Request, context: Context, alert_id: RecordId) -> HTMLRe
     except alerts.UnknownAlertError:
         return render(request, "missing.html", status=HTTPStatus.NOT_FOUND, what="alert")
     alert: AlertDetail = describe_alert(found)
-    threshold = evidence.threshold_of(state.detection, alert.lane)
+    threshold = evidence.threshold_of(state.detection, alert)
     heaviest = sorted(alert.contributions, key=lambda row: -row.weight)
     return render(
         request,

@@ -27,7 +27,7 @@ from tests.integration.database.samples import NOW, account_id, make_alert, stor
 from tests.integration.database.serving import FixedClock, serving
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from fastapi import FastAPI
     from sqlalchemy import Engine
@@ -300,7 +300,9 @@ def test_the_document_is_openapi_3_1_and_names_problems(client: httpx.Client) ->
 
 
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
-def test_every_operation_keeps_its_contract(app: FastAPI, engine: Engine, alerts: None, mode: GenerationMode) -> None:
+def test_every_operation_keeps_its_contract(
+    app: FastAPI, engine: Engine, alerts: None, mode: GenerationMode, record_property: Callable[[str, object], None]
+) -> None:
     """Schemathesis makes requests from the document, good and bad; answers must be what the document says."""
     operations: set[str] = set()
     asked_by = headers_of(session_of(engine, "acme", "all", *ROLES))
@@ -325,5 +327,6 @@ def test_every_operation_keeps_its_contract(app: FastAPI, engine: Engine, alerts
                 statuses[response.status_code] += 1
 
             exercise()
+    record_property("trials", sum(statuses.values()))
     assert len(operations) == 54
     assert statuses[200 if mode is GenerationMode.POSITIVE else 422] > 20

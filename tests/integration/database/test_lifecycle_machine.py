@@ -39,6 +39,8 @@ from services.errors import StillwatchError
 from tests.integration.database.samples import NOW, make_alert, store
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sqlalchemy import Engine
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(7200)]
@@ -208,13 +210,14 @@ class Machine:
             assert covered == (number in self.grants), "an entitlement does not hold"
 
 
-def test_nothing_that_people_did_is_ever_lost(engine: Engine) -> None:
+def test_nothing_that_people_did_is_ever_lost(engine: Engine, record_property: Callable[[str, object], None]) -> None:
     with engine.begin() as connection:
         ensure_ahead(connection, NOW, months=24)
     store(engine, "acme", [make_alert(number) for number in ALERTS])
     machine = Machine(engine, seed=STEPS)
     for _ in range(STEPS):
         machine.step()
+    record_property("trials", sum(count for name, count in machine.counts.items() if name != "reopened"))
     with Session(engine) as session:
         assert audit.verify(session, "acme").whole
     for wanted in ("act", "undo", "evidence", "time", "next", "entitle"):

@@ -20,7 +20,7 @@ from tests.crash.cell import ROOT, STOPPED, Cell
 from tests.crash.oracle import account_totals, stored
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1800)]
@@ -121,14 +121,17 @@ def _stillwatch(cell: Cell, *arguments: str, code: int = 0) -> Any:
     return json.loads(done.stdout) if "--json" in arguments else done.stdout + done.stderr
 
 
-def test_each_kind_is_named_nothing_else_disturbed_and_what_was_mended_sent_again(cell: Cell) -> None:
-    _poison_is_named(cell)
+def test_each_kind_is_named_nothing_else_disturbed_and_what_was_mended_sent_again(
+    cell: Cell, record_property: Callable[[str, object], None]
+) -> None:
+    record_property("trials", _poison_is_named(cell))
     _too_large_for_the_broker(cell)
     _letters_are_shown_without_a_word_of_the_record(cell)
     _what_was_mended_is_sent_again_once(cell)
 
 
-def _poison_is_named(cell: Cell) -> None:
+def _poison_is_named(cell: Cell) -> int:
+    """Give how many kinds were sent."""
     now = int(time.time() * 1000)  # noqa: TID251 - the broker's clock is the machine's
     kinds = _poison(now)
     assert len(kinds) >= 15
@@ -158,6 +161,7 @@ def _poison_is_named(cell: Cell) -> None:
     assert WORDS not in everything
     assert "cormorant" not in everything
     assert account_totals(stored(cell.read(ACCOUNTS_STATE.name))) == {ACCOUNT: 61}
+    return len(kinds)
 
 
 def _too_large_for_the_broker(cell: Cell) -> None:

@@ -11,11 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
+from detection.accounts.purposes import PURSUED
 from detection.accounts.step import FOREST_KEY, PROBES_KEY, AccountsStep
 from detection.columns import CONTRIBUTION, EVENT, Flag
 from detection.config import Clocking, DetectionConfig
 from detection.detectors.tail import certainty
 from detection.families import Family
+from detection.ids import to_hex
 from detection.pools.routing import partition_of_pool, split_rows
 from detection.state.rows import ACCOUNT_ROW, RowVersionError
 from detection.state.store import read_rows
@@ -229,6 +231,23 @@ def test_single_turn_accounts_leave_the_family_when_they_converse(config: Detect
     assert [row["requests"] for row in single] == [4]
 
 
+@pytest.mark.parametrize("settings", [77, 0])
+def test_a_purpose_is_told_with_the_settings_of_the_request_that_completes_a_milestone(
+    config: DetectionConfig, references: References, settings: int
+) -> None:
+    step = AccountsStep(config, references, 0)
+    events = at(*range(0, 20_000, 1_000))
+    events["flags"] |= int(Flag.REFUSAL)
+    events["configuration"] = 76
+    events["configuration"][12] = settings
+    step.apply(events, np.arange(len(events)))
+    facts = [one for one in step.take().findings if one.detector == PURSUED and one.requests == 13]
+    assert [one.subject for one in facts] == [to_hex(77)] * bool(settings)
+    for fact in facts:
+        assert {item.feature: item.actual for item in fact.evidence}["refusal_share"] == 1.0
+        assert fact.score == 0.0
+
+
 def test_milestones_are_read_at_exactly_their_count(config: DetectionConfig, references: References) -> None:
     step = AccountsStep(config, references, 0, collect=True)
     events = at(*range(0, 20_000, 1_000))
@@ -239,12 +258,13 @@ def test_milestones_are_read_at_exactly_their_count(config: DetectionConfig, ref
     yields = [np.log1p(1000) for _ in outcome.vectors]
     assert [float(vectors.matrix[0, 0]) for vectors in outcome.vectors] == pytest.approx(yields)
     # 3 lies under the floor of 5; for 13 there is no reference, so that of 8 speaks.
-    assert [(finding.requests, finding.lane, finding.subject) for finding in outcome.findings] == [
+    found = [finding for finding in outcome.findings if finding.detector != PURSUED]
+    assert [(finding.requests, finding.lane, finding.subject) for finding in found] == [
         (5, "account", "0000000000000005"),
         (8, "account", "0000000000000005"),
         (13, "account", "0000000000000005"),
     ]
-    finding = outcome.findings[0]
+    finding = found[0]
     assert finding.score > finding.threshold
     assert finding.evidence[0].weight == max(one.weight for one in finding.evidence)
     assert finding.members[0].strength == round(certainty(finding.score, finding.threshold), 4)

@@ -99,7 +99,25 @@ def test_pools_of_the_same_customers_are_one_incident_that_grows() -> None:
 
 
 def test_a_pool_that_shares_too_little_is_an_incident_of_its_own() -> None:
-    assert len(last(play([finding(1, range(1, 21)), finding(2, range(15, 41), family="system", score=5.0)]))) == 2
+    assert len(last(play([finding(1, range(1, 21)), finding(2, range(15, 41), family="suffix_8", score=5.0)]))) == 2
+
+
+def test_a_crowd_that_shares_what_strangers_share_is_told_when_it_is_found_again() -> None:
+    crowd = CONFIG.incidents.crowd
+    odd_once = finding(1, range(1, crowd + 1), family="configuration")
+    again = finding(1, range(1, crowd + 1), hop=BASE + 3, family="configuration")
+    assert play([odd_once]) == []
+    (alert,) = play([odd_once, again])
+    assert (alert.revision, alert.event_time) == (1, rfc3339((BASE + 4) * HOP_MS))
+    # Fewer, or a template of their own beside it, are told at once.
+    assert len(play([finding(1, range(1, crowd), family="configuration")])) == 1
+    assert len(play([odd_once, finding(2, range(1, crowd + 1), family="prefix_8", score=4.0)])) == 1
+    # Nor does it count as something that stands open, from which bars are proposed.
+    step = IncidentsStep(CONFIG, 1, 1)
+    step.add(odd_once)
+    step.closed("accounts", 0, BASE)
+    step.closed("pools", 0, BASE)
+    assert step.standing == []
 
 
 def test_a_joining_pool_does_not_draw_its_strangers_into_the_core() -> None:
@@ -181,7 +199,7 @@ def test_entitlements_always_win() -> None:
     ],
 )
 def test_what_cannot_be_told_from_a_firm_is_asked(family: str, verified: float, kind: str) -> None:
-    (alert,) = play([finding(1, range(1, 21), family=family, verified=verified)])
+    (alert,) = play([finding(1, range(1, 13), family=family, verified=verified)])
     assert alert.kind == kind
 
 
@@ -267,7 +285,8 @@ def test_severity_and_confidence_rise_with_score_and_size() -> None:
     (large,) = play([finding(1, range(1, 301), score=6.0)])
     assert (small.severity, large.severity) == ("low", "critical")
     assert 0.4 < small.confidence < large.confidence <= 1.0
-    (cohort,) = play([finding(1, range(1, 301), score=6.0, family="configuration_cohort")])
+    found = [finding(1, range(1, 301), hop=BASE + late, score=6.0, family="configuration_cohort") for late in (0, 1)]
+    (cohort,) = play(found)
     assert cohort.confidence < large.confidence
 
 
