@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 HARVEST: Final = frozenset(
     {
         "cue_reasoning",
+        "reasoning_share",
         "cue_synthesis",
         "cue_grading",
         "cue_boundary",
