@@ -6,8 +6,10 @@ import signal
 import threading
 from typing import TYPE_CHECKING
 
+from confluent_kafka import KafkaException
 from sqlalchemy import text
 
+from services.errors import StillwatchError
 from services.telemetry.health import CheckResult
 from services.telemetry.logs import get_logger
 
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from sqlalchemy import Engine
+
+    from services.adapters.kafka.refusals import Refusals
 
 
 def stop_on_signals() -> threading.Event:
@@ -41,11 +45,23 @@ def database_check(engine: Engine) -> Callable[[], CheckResult]:
     return check
 
 
-def run_or_stop(act: Callable[[], None], stop: threading.Event) -> None:
+def run_or_stop(act: Callable[[], None], stop: threading.Event, refusals: Refusals) -> None:
     """Run beside the main thread; a failure here ends the process instead of passing unseen."""
     try:
         act()
+    except KafkaException as error:
+        refusals.beside = error  # Told and raised by the main thread, which ends the process.
+        stop.set()
     except BaseException as error:
         get_logger().error("worker.crashed", error=type(error).__name__)
         stop.set()
         raise
+
+
+def run_plainly(main: Callable[[], None]) -> None:
+    """Run a process's main function; what it cannot go on for is one line and an exit code, a bug its traceback."""
+    try:
+        main()
+    except StillwatchError as error:
+        get_logger().error("process.failed", reason=error.message, hint=error.hint, kind=type(error).__name__)
+        raise SystemExit(error.exit_code) from None

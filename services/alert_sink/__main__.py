@@ -11,9 +11,10 @@ from schemas.topics import ALERTS
 from services import bootstrap
 from services.adapters.clock import SystemClock
 from services.adapters.kafka.presence import broker_check
+from services.adapters.kafka.refusals import Refusals, telling
 from services.adapters.postgres import migrate
 from services.adapters.postgres.engine import create_engine
-from services.adapters.process import database_check, run_or_stop, stop_on_signals
+from services.adapters.process import database_check, run_or_stop, run_plainly, stop_on_signals
 from services.adapters.retry import Backoff, Stopped, keep_trying
 from services.alert_sink.batch import JOB
 from services.alert_sink.shelf import Shelf
@@ -32,9 +33,11 @@ def main() -> None:
     configure_logs(JOB, settings.log_level, settings.log_format)
     stop = stop_on_signals()
     metrics = Metrics()
+    refusals = Refusals(metrics)
+    watch = refusals.watch()
     engine = create_engine(bootstrap.database_url(settings), process=JOB, pool_size=2)
-    consumer = Consumer(bootstrap.alerts_consumer(settings, JOB))
-    producer = Producer(bootstrap.producer_base(settings))
+    consumer = Consumer(bootstrap.alerts_consumer(settings, JOB) | watch)
+    producer = Producer(bootstrap.producer_base(settings) | watch)
     options = Options(
         tenant=settings.tenant,
         topic=ALERTS.name,
@@ -47,6 +50,7 @@ def main() -> None:
     # Heads are kept beside the alerts, so that a backlog of alerts does not hide what was learned.
     heads = Consumer(
         bootstrap.consumer_base(settings)
+        | watch
         | {
             "group.id": f"{settings.tenant}.{JOB}.shelf",
             "enable.auto.commit": False,
@@ -54,7 +58,7 @@ def main() -> None:
         }
     )
     shelf = Shelf(heads, engine, SystemClock(), settings.tenant, stop)
-    keeping = threading.Thread(target=run_or_stop, args=(shelf.run, stop), name="shelf", daemon=True)
+    keeping = threading.Thread(target=run_or_stop, args=(shelf.run, stop, refusals), name="shelf", daemon=True)
 
     def lag_check() -> CheckResult:
         lag = sink.lag
@@ -64,15 +68,17 @@ def main() -> None:
 
     checks = {
         "database": database_check(engine),
-        "kafka": broker_check(bootstrap.consumer_base(settings)),
+        "kafka": broker_check(bootstrap.consumer_base(settings) | watch),
         "alerts": lag_check,
     }
     health = HealthServer(metrics, checks, settings.metrics_host, settings.metrics_port).start()
     get_logger().info("process.started", metrics_port=health.port)
     try:
         keep_trying(lambda: migrate.require_head(engine), stop, Backoff(), "schema")
-        keeping.start()
-        sink.run()
+        with telling(refusals, stop):
+            refusals.require_admission(bootstrap.consumer_base(settings), "sink")
+            keeping.start()
+            sink.run()
     except Stopped:
         pass
     finally:
@@ -87,4 +93,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_plainly(main)

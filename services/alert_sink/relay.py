@@ -17,12 +17,13 @@ from sqlalchemy import make_url
 
 from services import bootstrap
 from services.adapters.clock import SystemClock
-from services.adapters.kafka.dead_letters import DeliveryError
+from services.adapters.kafka.dead_letters import raise_undelivered
 from services.adapters.kafka.presence import broker_check
+from services.adapters.kafka.refusals import Refusals, telling
 from services.adapters.postgres import measuring, migrate, outbox
 from services.adapters.postgres.engine import create_engine, describe
 from services.adapters.postgres.moments import EPOCH
-from services.adapters.process import database_check, stop_on_signals
+from services.adapters.process import database_check, run_plainly, stop_on_signals
 from services.adapters.retry import Backoff, Stopped, keep_trying
 from services.telemetry.health import HealthServer
 from services.telemetry.logs import configure_logs, get_logger
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
+    from confluent_kafka import KafkaError
     from sqlalchemy import Engine
 
     from services.adapters.clock import Clock
@@ -139,18 +141,16 @@ class Relay:
         return len(rows)
 
     def _send(self, rows: Sequence[Pending]) -> None:
-        failed: list[str] = []
+        failed: list[KafkaError] = []
 
         def note(error: Any, _message: Any) -> None:
             if error is not None:
-                failed.append(error.name())
+                failed.append(error)
 
         for row in rows:
             self._producer.produce(row.topic, key=row.key, value=row.value, headers=dict(row.headers), on_delivery=note)
         left = self._producer.flush(self._options.delivery_seconds)
-        if failed or left:
-            names = ", ".join(sorted(set(failed))) or "no answer in time"
-            raise DeliveryError(f"{len(failed) + left} of {len(rows)} outbox rows were not delivered: {names}")
+        raise_undelivered(failed, left, f"of {len(rows)} outbox rows")
 
     def _tidy(self) -> None:
         with self._engine.begin() as connection:
@@ -184,17 +184,21 @@ def main() -> None:
     configure_logs(PROCESS, settings.log_level, settings.log_format)
     stop = stop_on_signals()
     metrics = Metrics()
+    refusals = Refusals(metrics)
+    watch = refusals.watch()
     url = bootstrap.database_url(settings)
     engine = create_engine(url, process=PROCESS, pool_size=2)
     # Delivery is bounded by the relay's own flush; the client must not give up on a row before that.
-    producer = Producer(bootstrap.outward_producer(settings) | {"delivery.timeout.ms": 60_000})
-    checks = {"database": database_check(engine), "kafka": broker_check(bootstrap.consumer_base(settings))}
+    producer = Producer(bootstrap.outward_producer(settings) | watch | {"delivery.timeout.ms": 60_000})
+    checks = {"database": database_check(engine), "kafka": broker_check(bootstrap.consumer_base(settings) | watch)}
     health = HealthServer(metrics, checks, settings.metrics_host, settings.metrics_port).start()
     get_logger().info("process.started", metrics_port=health.port)
     relay = Relay(producer, engine, WakeUp(url), metrics, SystemClock(), RelayOptions(tenant=settings.tenant), stop)
     try:
         keep_trying(lambda: migrate.require_head(engine), stop, Backoff(), "schema")
-        relay.run()
+        with telling(refusals, stop):
+            refusals.require_admission(bootstrap.consumer_base(settings), PROCESS)
+            relay.run()
     except Stopped:
         pass
     finally:
@@ -204,4 +208,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_plainly(main)

@@ -14,7 +14,7 @@ from confluent_kafka import OFFSET_BEGINNING, TopicPartition
 
 from schemas.model_version import ModelVersion
 from schemas.topics import MODELS
-from services.adapters.kafka.batches import next_batch
+from services.adapters.kafka.batches import good_records, next_batch
 from services.adapters.postgres.models import require_usable, store_shadows
 from services.adapters.postgres.moments import EPOCH
 from services.adapters.retry import Backoff, Stopped, keep_trying
@@ -51,7 +51,7 @@ class Shelf:
         try:
             while not self._stop.is_set():
                 messages = next_batch(self._consumer, _BATCH, _POLL_SECONDS)
-                good = [message for message in messages if message.error() is None]
+                good = good_records(messages)
                 if good:
                     keep_trying(partial(self._keep, good), self._stop, Backoff(), "shelf")
         except Stopped:

@@ -12,6 +12,7 @@ import uvicorn
 from services import bootstrap
 from services.adapters.clock import SystemClock, utc_now
 from services.adapters.kafka.presence import broker_check
+from services.adapters.kafka.refusals import Refusals
 from services.adapters.postgres.engine import create_engine
 from services.api.app import create_app
 from services.api.context import LOOPBACK_NAMES, ApiContext
@@ -53,8 +54,9 @@ def serve(
     settings = bootstrap.load_settings()
     configure_logs(PROCESS, settings.log_level, settings.log_format)
     engine = create_engine(bootstrap.database_url(settings), process=PROCESS, pool_size=10)
-    checks = make_checks(engine, broker_check(bootstrap.consumer_base(settings)), settings.tenant, utc_now)
     metrics = Metrics()
+    brokers = broker_check(bootstrap.consumer_base(settings) | Refusals(metrics).watch())
+    checks = make_checks(engine, brokers, settings.tenant, utc_now)
     context = ApiContext(
         engine=engine,
         metrics=metrics,

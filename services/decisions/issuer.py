@@ -21,7 +21,7 @@ from detection.policy.decisions import meanwhile, propose
 from schemas.alert import decode_alert
 from schemas.label import Label
 from schemas.topics import ALERTS, LABELS
-from services.adapters.kafka.batches import next_batch
+from services.adapters.kafka.batches import good_records, next_batch
 from services.adapters.postgres import decision_rows, decisions, issuing, licences
 from services.adapters.postgres.moments import EPOCH, to_unix_ms
 from services.adapters.postgres.tables import AlertRevisionRow
@@ -92,7 +92,7 @@ class Issuer:
         try:
             while not self._stop.is_set():
                 messages = next_batch(self._consumer, self._options.batch, self._options.poll_seconds)
-                good = [message for message in messages if message.error() is None]
+                good = good_records(messages)
                 keep_trying(self._work(good), self._stop, self._options.backoff, "decide")
                 self._commit(good)
         except Stopped:

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from schemas.account_window import AccountWindow
 from schemas.topics import ACCOUNT_WINDOWS
+from services.adapters.kafka.batches import good_records
 from services.adapters.postgres import metering
 from services.adapters.postgres.moments import EPOCH
 from services.adapters.retry import Backoff, Stopped, keep_trying
@@ -55,7 +56,7 @@ class Meter:
             keep_trying(self._assign, self._stop, Backoff(), "meter")
             while not self._stop.is_set():
                 messages = self._consumer.consume(_BATCH, _POLL_SECONDS)
-                good = [message for message in messages if message.error() is None]
+                good = good_records(messages)
                 told = keep_trying(partial(self._count, good), self._stop, Backoff(), "meter")
                 if told:
                     get_logger().info("entitlements.told", notices=told)

@@ -20,7 +20,7 @@ from detection.outcomes import SEVERITIES
 from schemas import ocsf
 from schemas.alert import decode_alert
 from schemas.topics import ALERTS, ALERTS_OCSF
-from services.adapters.kafka.batches import next_batch
+from services.adapters.kafka.batches import good_records, next_batch
 from services.adapters.kafka.dead_letters import DeliveryError
 from services.adapters.postgres import webhooks
 from services.adapters.postgres.moments import EPOCH, to_unix_ms
@@ -95,7 +95,7 @@ class Subscribers:
         try:
             while not self._stop.is_set():
                 messages = next_batch(self._consumer, self._options.batch, self._options.poll_seconds)
-                good = [message for message in messages if message.error() is None]
+                good = good_records(messages)
                 if good:
                     self._take(good)
                 for _ in range(_DELIVERIES):

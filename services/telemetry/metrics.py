@@ -30,6 +30,12 @@ METRICS: Final[tuple[Metric, ...]] = (
     Metric("stillwatch_build_info", "gauge", ("version", "config_version"), "1; the labels tell what runs."),
     Metric("stillwatch_check_ready", "gauge", ("check",), "1 while this check of /readyz passes, as of the scrape."),
     Metric("stillwatch_consumer_lag", "gauge", ("job", "topic", "partition"), "Records not yet applied."),
+    Metric(
+        "stillwatch_kafka_refusals_total",
+        "counter",
+        ("kind",),
+        "What brokers refused this process: authentication, tls, authorization.",
+    ),
     Metric("stillwatch_events_total", "counter", ("job",), "Records applied."),
     Metric("stillwatch_late_events_total", "counter", ("job",), "Events after their hop; counted in the open one."),
     Metric(

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from services.telemetry.logs import get_logger
 from stream_jobs.engine.clocks import PartitionClock, idle_time
+from stream_jobs.engine.errors import ProducerLostError
 from stream_jobs.engine.records import LIBRARY_LOG
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class HeartbeatWriter:
         if now - self._swept < _SWEEP_SECONDS:
             return []
         self._swept = now
-        self._producer.poll(0)
+        self._hear()
         idle_seconds = self._rules.idle_ms / 1000
         silent = [
             partition
@@ -79,9 +80,16 @@ class HeartbeatWriter:
             # The broker is away and takes nothing; the next sweep tries again.
             return False
         self._quiet[partition.number] = now
-        self._producer.poll(0)
+        self._hear()
         self._log.debug("heartbeat.sent", partition=partition.number, time_ms=time_ms)
         return True
+
+    def _hear(self) -> None:
+        """Call what is due; an error that is final for this producer comes out of it, and is for the worker."""
+        try:
+            self._producer.poll(0)
+        except KafkaException as failure:
+            raise ProducerLostError(f"no control records can be sent: {failure.args[0].name()}") from failure
 
     def _delivered(self, error: KafkaError | None, _: Message) -> None:
         if error is not None:

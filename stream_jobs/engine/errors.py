@@ -49,6 +49,12 @@ class CheckpointError(EngineError):
     """A transaction could not be completed, or nobody knows whether it was: only the log can tell, so read it again."""
 
 
+class ProducerLostError(EngineError):
+    """The client library gave up the producer of control records for good: partitions that are silent would stay so."""
+
+    hint = "The supervisor starts the worker again; if it comes back often, look at the brokers' logs."
+
+
 class RecoveryError(EngineError):
     """The state topic could not be read to its end in time."""
 

@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Final
 
 from services.adapters.clock import SystemClock
 from services.adapters.kafka.presence import broker_check
+from services.adapters.kafka.refusals import Refusals, telling
 from services.bootstrap import consumer_base, load_settings, producer_base, product_version
 from services.errors import StillwatchError
 from services.telemetry.health import HealthServer
 from services.telemetry.logs import configure_logs, get_logger
 from services.telemetry.metrics import Metrics
 from stream_jobs.engine.flight import FlightRecorder
+from stream_jobs.engine.health import WorkerHealth
 from stream_jobs.engine.watchdog import Watchdog
 from stream_jobs.engine.worker import Worker, WorkerOptions
 
@@ -76,20 +78,27 @@ def _serve(
     metrics.gauge("stillwatch_build_info", version=product_version(), config_version=config_version(settings)).set(1)
     job = make_job(settings)
     clock = SystemClock()
-    worker = Worker(
-        job, options(settings), consumer_base(settings), producer_base(settings), metrics, clock, recorder.note
-    )
-    recorder.describe_by(worker.describe)
-    watchdog = Watchdog(settings.stuck_seconds, worker.health, recorder, clock).start()
-    checks = {"kafka": broker_check(consumer_base(settings)), **worker.health.checks()}
+    refusals = Refusals(metrics)
+    consumer, producer = (base | refusals.watch() for base in (consumer_base(settings), producer_base(settings)))
+    health = WorkerHealth(clock.monotonic)
+    checks = {"kafka": broker_check(consumer), **health.checks()}
     server = HealthServer(metrics, checks, settings.metrics_host, settings.metrics_port).start()
-    get_logger().info("worker.started", job=job.name, worker=settings.worker_index, metrics_port=server.port)
+    with telling(refusals, stop):
+        refusals.require_admission(consumer, job.name)
+        worker = Worker(job, options(settings), consumer, producer, metrics, clock, recorder.note, health)
+        recorder.describe_by(worker.describe)
+        watchdog = Watchdog(settings.stuck_seconds, health, recorder, clock).start()
+        _work(worker, settings, job.name, server.port, stop)
+    watchdog.stop()
+    server.stop()
+
+
+def _work(worker: Worker, settings: Settings, job: str, port: int, stop: threading.Event) -> None:
+    get_logger().info("worker.started", job=job, worker=settings.worker_index, metrics_port=port)
     # Records live for one chunk and hold no cycles: looking for some after every few hundred would cost a tenth.
     gc.freeze()
     gc.set_threshold(200_000, 20, 100)
     worker.run(stop)
-    watchdog.stop()
-    server.stop()
 
 
 def _end(status: int) -> None:

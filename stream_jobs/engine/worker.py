@@ -75,6 +75,7 @@ class Worker:
         metrics: Metrics,
         clock: Clock,
         note: Callable[..., None] = _unnoted,
+        health: WorkerHealth | None = None,
     ) -> None:
         self._note = note
         self._job = job
@@ -83,7 +84,7 @@ class Worker:
         self._log = get_logger().bind(job=job.name, worker=options.worker_index)
         self._widths = read_widths(consumer, job)
         self._metrics = JobMetrics(metrics, job.name)
-        self.health = WorkerHealth(clock.monotonic)
+        self.health = WorkerHealth(clock.monotonic) if health is None else health
         self._metrics.loop_age_by(lambda: self.health.age)
         self.timer = StageTimer()
         self._sources = {source.topic: source for source in job.sources}

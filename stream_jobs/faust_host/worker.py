@@ -17,7 +17,10 @@ from faust.worker import Worker
 
 from services.adapters.clock import SystemClock
 from services.adapters.kafka.presence import broker_check
+from services.adapters.kafka.refusals import Refusals, telling
+from services.adapters.process import stop_on_signals
 from services.bootstrap import consumer_base, load_detection_config, product_version
+from services.errors import StillwatchError
 from services.telemetry.health import HealthServer
 from services.telemetry.logs import configure_logs, get_logger
 from services.telemetry.metrics import Metrics
@@ -122,8 +125,18 @@ def run_job(
     app = make_app(job, settings)
     log = KafkaLog(client_options(settings))
     host = Host(job, app, topics, make, log=log, metrics=metrics, clock=SystemClock(), settings=settings)
-    checks = {"kafka": broker_check(consumer_base(settings)), **host.checks()}
+    refusals, stop = Refusals(metrics), stop_on_signals()
+    checks = {"kafka": broker_check(consumer_base(settings) | refusals.watch()), **host.checks()}
     health = HealthServer(metrics, checks, settings.metrics_host, settings.metrics_port).start()
+    try:
+        with telling(refusals, stop):
+            # aiokafka tells a refusal by a traceback of its own, and Faust by another; so it is asked for here first.
+            refusals.require_admission(consumer_base(settings), job)
+    except StillwatchError as error:
+        get_logger().error("process.failed", reason=error.message, hint=error.hint, kind=type(error).__name__)
+        raise SystemExit(1) from None
+    if stop.is_set():  # Faust's worker takes the signals from here on, and did not see this one.
+        raise SystemExit(0)
     get_logger().info("process.started", job=job, metrics_port=health.port, faust=faust.__version__)
     JobWorker(host, log, stop_seconds).execute_from_commandline()
     raise SystemExit(0)

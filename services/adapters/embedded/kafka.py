@@ -43,8 +43,7 @@ process.roles=broker,controller
 node.id={NODE_ID}
 controller.quorum.voters={NODE_ID}@{LOOPBACK}:{{controller}}
 controller.listener.names=CONTROLLER
-listeners=PLAINTEXT://{LOOPBACK}:{{broker}},CONTROLLER://{LOOPBACK}:{{controller}}
-listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
+{{listeners}}
 log.dir={{data}}
 # Topics come from the topics table alone.
 auto.create.topics.enable=false
@@ -71,6 +70,10 @@ log.segment.bytes=67108864
 log.cleaner.dedupe.buffer.size=33554432
 log.cleaner.backoff.ms=5000
 """
+# Whoever reaches the loopback address may do everything; `secured.py` has the other kind.
+OPEN_LISTENERS = f"""\
+listeners=PLAINTEXT://{LOOPBACK}:{{broker}},CONTROLLER://{LOOPBACK}:{{controller}}
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT"""
 
 
 class EmbeddedKafka(EmbeddedServer):
@@ -113,10 +116,19 @@ class EmbeddedKafka(EmbeddedServer):
         class_path = self.class_path()
         properties = self.home / "server.properties"
         # The ports stand here only, not in the data, so a later run may have others.
-        files.write_whole(properties, SERVER_PROPERTIES.format(data=self.data, **self.ports).encode())
+        text = SERVER_PROPERTIES.format(data=self.data, listeners=self.listeners(), **self.ports)
+        files.write_whole(properties, text.encode())
         if noted is None:
             self._format(class_path, properties)
         return self._java(class_path, self._heap_mb, "kafka.Kafka", str(properties))
+
+    def listeners(self) -> str:
+        """Give the lines of the configuration that say who may come in, and by which port."""
+        return OPEN_LISTENERS.format(**self.ports)
+
+    def format_options(self) -> list[str]:
+        """Give what formatting the data directory is told besides; none unless there are users."""
+        return []
 
     def class_path(self) -> str:
         """Return the verified class path, fetching what is missing."""
@@ -135,6 +147,7 @@ class EmbeddedKafka(EmbeddedServer):
         command = self._java(
             class_path, 128, "kafka.tools.StorageTool", "format", "--cluster-id", cluster, "--config", str(properties)
         )
+        command += self.format_options()
         code, said = processes.run(command)
         if code != 0:
             raise EmbeddedError(f"Kafka could not format {self.data} (code {code}).", hint=said.strip())

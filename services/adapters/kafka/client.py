@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from confluent_kafka import KafkaError
+
+RefusalKind = Literal["authentication", "tls", "authorization"]
+REFUSAL_KINDS: Final[tuple[RefusalKind, ...]] = ("authentication", "tls", "authorization")
+_REFUSALS: Final[dict[str, RefusalKind]] = {
+    "_AUTHENTICATION": "authentication",
+    "SASL_AUTHENTICATION_FAILED": "authentication",
+    "_SSL": "tls",
+    "TOPIC_AUTHORIZATION_FAILED": "authorization",
+    "GROUP_AUTHORIZATION_FAILED": "authorization",
+    "CLUSTER_AUTHORIZATION_FAILED": "authorization",
+    "TRANSACTIONAL_ID_AUTHORIZATION_FAILED": "authorization",
+}
 
 
 class _Secret(Protocol):
@@ -34,6 +48,11 @@ class KafkaSettings(Protocol):
     @property
     def kafka_ssl_ca(self) -> Path | None:
         """Certificate authority of the brokers."""
+
+
+def kind_of_refusal(error: KafkaError) -> RefusalKind | None:
+    """Tell what kind of refusal an error is; None where it is none."""
+    return _REFUSALS.get(error.name())
 
 
 def client_config(settings: KafkaSettings, bootstrap_servers: str) -> dict[str, str | int | float | bool]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
@@ -12,7 +12,7 @@ from confluent_kafka.admin import AdminClient
 from services.telemetry.health import CheckResult
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from confluent_kafka.admin import ClusterMetadata
 
@@ -22,7 +22,7 @@ TIMEOUT_SECONDS: Final = 2.0
 SILENT_SECONDS: Final = 8.0
 
 
-def broker_check(config: dict[str, str | int | float | bool]) -> Callable[[], CheckResult]:
+def broker_check(config: Mapping[str, Any]) -> Callable[[], CheckResult]:
     """Make the check that a broker has answered within the last ``SILENT_SECONDS``; ``config`` is librdkafka's.
 
     A daemon thread asks every ``ASK_SECONDS`` for as long as the process lives; the check only reads what it heard.
@@ -35,9 +35,9 @@ def broker_check(config: dict[str, str | int | float | bool]) -> Callable[[], Ch
 class BrokerPresence:
     """Single assignments only, so that the reader needs no lock."""
 
-    def __init__(self, config: dict[str, str | int | float | bool]) -> None:
+    def __init__(self, config: Mapping[str, Any]) -> None:
         # A client of its own: the process's own may be closed, or busy in a call, while the page is asked.
-        self._admin = AdminClient(config)
+        self._admin = AdminClient(dict(config))
         self._brokers = 0
         self._answered: float | None = None  # By the monotonic clock.
         self._failure = ""
@@ -54,6 +54,7 @@ class BrokerPresence:
             found: ClusterMetadata = self._admin.list_topics(timeout=TIMEOUT_SECONDS)
         except KafkaException as error:
             self._failure = str(error.args[0].name())
+            self._admin.poll(0)  # The client speaks of refusals only when it is listened to.
             return
         self._failure = ""
         self._brokers = len(found.brokers)

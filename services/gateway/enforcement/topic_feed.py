@@ -9,8 +9,10 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 
 from schemas.topics import DECISIONS
 from services.adapters.kafka.batches import next_batch
+from services.adapters.kafka.client import kind_of_refusal
 from services.gateway.publishing.counts import DECISIONS as TAKEN
-from services.gateway.publishing.counts import FAILURES
+from services.gateway.publishing.counts import FAILURES, REFUSALS
+from services.gateway.publishing.sending import counts_refusals
 from services.telemetry.spans import NO_SPANS, traceparent_of
 
 if TYPE_CHECKING:
@@ -45,6 +47,7 @@ class TopicFollower:
         self._spans = NO_SPANS
         self._config = {
             **config,
+            "error_cb": counts_refusals(counts),
             # Without a group; the client library wants the name all the same.
             "group.id": "stillwatch-gateway-decisions",
             "enable.auto.commit": False,
@@ -86,7 +89,10 @@ class TopicFollower:
             consumer = Consumer(self._config)
             try:
                 self._follow(consumer)
-            except KafkaException:
+            except KafkaException as failure:
+                kind = kind_of_refusal(failure.args[0])
+                if kind is not None:
+                    self._counts.add(REFUSALS, kind)
                 # What is known stays in force until it ends; the topic is read again from its start, which changes
                 # nothing that is known.
                 self._counts.add(FAILURES, FOLLOW_FAILURE)

@@ -14,6 +14,7 @@ SPOOLED: Final = "stillwatch_gateway_spooled_total"
 WAITING: Final = "stillwatch_gateway_waiting"
 ENFORCED: Final = "stillwatch_gateway_enforced_total"
 RULINGS: Final = "stillwatch_gateway_rulings_total"
+REFUSALS: Final = "stillwatch_kafka_refusals_total"
 DECISIONS: Final = "stillwatch_gateway_decisions_total"
 
 # Names, kinds and labels as ``services.telemetry.metrics.METRICS`` has them; a test compares.
@@ -27,6 +28,7 @@ SHAPES: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     ENFORCED: ("counter", ("action",)),
     RULINGS: ("counter", ("action", "dry_run")),
     DECISIONS: ("counter", ("outcome",)),
+    REFUSALS: ("counter", ("kind",)),
 }
 
 

@@ -10,14 +10,18 @@ Delivery is at least once: a record whose confirmation was lost is sent again wi
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from confluent_kafka import KafkaException, Producer
 
-from services.gateway.publishing.counts import DROPPED, SPOOLED, WAITING
+from services.adapters.kafka.client import kind_of_refusal
+from services.gateway.publishing.counts import DROPPED, REFUSALS, SPOOLED, WAITING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from confluent_kafka import KafkaError
 
     from services.adapters.clock import Clock
     from services.gateway.publishing.counts import Counts
@@ -36,6 +40,21 @@ _QUEUE: Final[dict[str, str | int | float | bool]] = {
     "log_level": 0,  # A broker that is away is told once, by us.
 }
 _log = logging.getLogger("stillwatch.gateway")
+
+
+def counts_refusals(counts: Counts) -> Callable[[KafkaError], None]:
+    """Make the callback that counts refused logins and certificates, and says so once for each client."""
+    told: set[str] = set()
+
+    def note(error: KafkaError) -> None:
+        kind = kind_of_refusal(error)
+        if kind is not None:
+            counts.add(REFUSALS, kind)
+            if error.name() not in told:
+                told.add(error.name())
+                _log.error("kafka.refused", extra={"kind": kind, "error": error.name()})
+
+    return note
 
 
 class RawProducer(Protocol):
@@ -57,11 +76,11 @@ class RawProducer(Protocol):
         """Ask a broker; raises KafkaException where none answers."""
 
 
-def kafka_producer(config: Mapping[str, str | int | float | bool]) -> Callable[[], RawProducer]:
-    """Give what makes real producers."""
+def kafka_producer(config: Mapping[str, str | int | float | bool], counts: Counts) -> Callable[[], RawProducer]:
+    """Give what makes real producers, which count what brokers refuse."""
 
     def make() -> RawProducer:
-        return cast("RawProducer", Producer({**_QUEUE, **config}))
+        return cast("RawProducer", Producer({**_QUEUE, **config, "error_cb": counts_refusals(counts)}))
 
     return make
 
@@ -134,7 +153,7 @@ class Sender:
         if self._away:
             self._probe()
         else:
-            self._producer.poll(0)
+            self._hear()
             silent = self._clock.monotonic() - self._heard
             if self._failed:
                 self._go_away("delivery_failed")
@@ -147,7 +166,8 @@ class Sender:
     def close(self, seconds: float) -> None:
         """Wait so long for deliveries; what is left goes to the spool for the next process."""
         if not self._away:
-            self._producer.flush(seconds)
+            with suppress(KafkaException):  # Final for this producer; what is not confirmed is put away below.
+                self._producer.flush(seconds)
             if self._outstanding:
                 self._go_away("closing")
         if self._spool is not None:
@@ -159,6 +179,13 @@ class Sender:
 
         self._producer.produce(record.topic, record.value, record.key, headers=record.headers, on_delivery=delivered)
 
+    def _hear(self) -> None:
+        """Call what is due; an error that is final for this producer is answered by another one."""
+        try:
+            self._producer.poll(0)
+        except KafkaException:
+            self._failed = True
+
     def _delivered(self, sequence: int, error: Any) -> None:
         if error is None:
             self._outstanding.pop(sequence, None)
@@ -167,6 +194,9 @@ class Sender:
             self._outstanding.pop(sequence, None)
             self._counts.add(DROPPED, "refused")
         else:
+            kind = kind_of_refusal(error)
+            if kind is not None:
+                self._counts.add(REFUSALS, kind)
             self._failed = True
 
     def _go_away(self, why: str) -> None:
@@ -179,8 +209,9 @@ class Sender:
 
     def _withdraw(self) -> None:
         """Take back from librdkafka what it has, and begin with a new producer: the old one's state is unknown."""
-        self._producer.purge()
-        self._producer.flush(_PURGE_SECONDS)
+        with suppress(KafkaException):  # Final for a producer that ends here anyway.
+            self._producer.purge()
+            self._producer.flush(_PURGE_SECONDS)
         self._failed = False
         self._probe_at = self._clock.monotonic() + PROBE_SECONDS
         self._producer = self._make()
@@ -216,7 +247,10 @@ class Sender:
             self._sequence += 1
             self._outstanding[self._sequence] = record
             self._produce(record, self._sequence)
-        self._producer.flush(self._stall)
+        try:
+            self._producer.flush(self._stall)
+        except KafkaException:  # Final for this producer.
+            self._failed = True
         if self._outstanding or self._failed:
             # They are still in the spool, so nothing of them is put there again.
             self._withdraw()

@@ -79,7 +79,11 @@ def make_publisher(
         attach_links(identity, configuration, configuration.kafka_bootstrap_servers)
         config = producer_config(configuration, configuration.kafka_bootstrap_servers)
         return Sender(
-            kafka_producer(config), _spool(configuration, shown), shown, clock, configuration.gateway_stall_seconds
+            kafka_producer(config, shown),
+            _spool(configuration, shown),
+            shown,
+            clock,
+            configuration.gateway_stall_seconds,
         )
 
     def make_spans() -> Spans:
