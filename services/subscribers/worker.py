@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from confluent_kafka import TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 from sqlalchemy.orm import Session
 
 from detection.outcomes import SEVERITIES
@@ -157,7 +157,11 @@ class Subscribers:
         keep_trying(self._transact(enqueue), self._stop, self._options.backoff, "enqueue")
         last = messages[-1]
         place: Any = TopicPartition(str(last.topic()), int(last.partition() or 0), int(last.offset() or 0) + 1)
-        self._consumer.commit(offsets=[place], asynchronous=False)
+        try:
+            self._consumer.commit(offsets=[place], asynchronous=False)
+        except KafkaException as error:
+            # The broker was away for longer than the session: what was told is told again, under the same ids.
+            get_logger().warning("sink.commit_deferred", error=error.args[0].name())
 
     def _read(self, message: Message) -> Alert | None:
         try:

@@ -16,6 +16,7 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -56,11 +57,12 @@ MODULES: Final = {
     "outbox-relay": "services.alert_sink.relay",
     ISSUER: "services.decisions",
     SUBSCRIBERS: "services.subscribers",
-    "api": "services.api",
+    "console": "services.console",
 }
 HOT: Final = 8  # Alerts that get one revision after the other.
 START_SECONDS: Final = 180.0
 SETTLE_SECONDS: Final = 180.0
+_NEVER_SECONDS: Final = 60.0
 
 
 class UnexpectedError(AssertionError):
@@ -214,6 +216,26 @@ class Back:
                 raise UnexpectedError(f"not within {seconds:.0f} s: {what}\n{told}")
             time.sleep(0.1)
         return time.monotonic() - began
+
+    def flip(self, apart: tuple[str, ...] = ()) -> float:
+        """Give the seconds until each process, apart from these, said that it is not ready, or did not answer in time.
+
+        Each is asked by itself: the moment that counts is that of the question which it did not pass.
+        """
+        began = time.monotonic()
+
+        def ask(process: Process) -> float:
+            while True:
+                at = time.monotonic() - began
+                if not process.ready():
+                    return at
+                if at > _NEVER_SECONDS:
+                    raise UnexpectedError(f"{process.log.name} says that it is ready {at:.0f} s after its fault")
+                time.sleep(0.1)
+
+        asked = [process for name, process in self.processes.items() if name not in apart]
+        with ThreadPoolExecutor(len(asked)) as pool:
+            return round(max(pool.map(ask, asked)), 1)
 
     def rows(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         """Ask the database, past whatever disturbs the processes."""

@@ -73,7 +73,7 @@ def _down(back: Back, away: float) -> dict[str, Any]:
     """Stop the server in order, and leave it away."""
     back.postgres.stop()
     began = time.monotonic()
-    flipped = _flipped(back)
+    flipped = back.flip()
     time.sleep(max(0.0, away - (time.monotonic() - began)))
     back.postgres.start(timeout=_RECOVER_SECONDS)
     return {"away_seconds": away, "flip_seconds": flipped, "ready_again_seconds": _recovered(back)}
@@ -82,8 +82,8 @@ def _down(back: Back, away: float) -> dict[str, Any]:
 def _read_only(back: Back, _away: float) -> dict[str, Any]:
     """Let sessions read only, as a server does after a failover to a standby."""
     _every_session(back, "ALTER DATABASE {} SET default_transaction_read_only = on")
-    # The API goes on to show what is there; whoever must write says that it cannot.
-    flipped = _flipped(back, apart=("api",))
+    # The console goes on to show what is there; whoever must write says that it cannot.
+    flipped = back.flip(apart=("console",))
     _every_session(back, "ALTER DATABASE {} RESET default_transaction_read_only")
     return {"flip_seconds": flipped, "ready_again_seconds": _recovered(back)}
 
@@ -134,15 +134,6 @@ def _sabotage(back: Back, over: threading.Event) -> None:
 def _count_deadlocks(back: Back) -> int:
     ((count,),) = back.rows("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
     return int(count)
-
-
-def _flipped(back: Back, apart: tuple[str, ...] = ()) -> float:
-    """Give the seconds until no process, apart from these, says any more that it is ready."""
-
-    def nobody() -> bool:
-        return not any(process.ready() for name, process in back.processes.items() if name not in apart)
-
-    return round(back.wait(nobody, 60.0, "every process says that it is not ready"), 1)
 
 
 def _recovered(back: Back) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from tests.chaos import databases
+from tests.chaos import databases, kills, network
 from tests.chaos.children import by_crash, by_equality, by_tests
 from tests.chaos.plan import Row
 
@@ -23,7 +23,16 @@ def _steps(plan: Plan) -> dict[str, str]:
 
 
 TABLE: Final = (
-    Row(1, "kill -9 of the workers", by_crash("kills", kinds=("kills",), short=0.1, full=1.0)),
+    Row(1, "kill -9 of the workers", by_crash("kills", kinds=("kills",), short=0.1, full=0.6)),
+    Row(1, "kill -9 of what stands behind them", kills.run),
+    Row(
+        1,
+        "kill -9 of incidents and learning",
+        by_tests(
+            "tests/stream_jobs/test_incidents_broker.py::test_kill_9_in_mid_stream_changes_no_alert",
+            "tests/stream_jobs/test_label_jobs_broker.py::test_labels_become_versions_once_each_also_after_kill_9",
+        ),
+    ),
     Row(
         2,
         "redelivery and shuffling",
@@ -38,14 +47,15 @@ TABLE: Final = (
     Row(
         3,
         "rebalances and zombies",
-        by_crash("rebalances", "zombies", kinds=("rebalances", "zombies"), short=0.1, full=1.0),
+        by_crash("rebalances", "zombies", kinds=("rebalances", "zombies"), short=0.1, full=0.5),
     ),
     Row(
         3,
         "broker restarts and full disks",
-        by_crash("brokers", "disks", kinds=("broker_restarts", "disk_full"), short=0.2, full=1.0),
+        by_crash("brokers", "disks", kinds=("broker_restarts", "disk_full"), short=0.2, full=0.5),
     ),
     Row(4, "poison", by_tests(f"{_ENGINE}/test_product_poison.py", full=[f"{_ENGINE}/test_engine_poison.py"])),
+    Row(5, "toxic networks", network.run),
     Row(6, "faults of Postgres", databases.run),
     Row(
         7,
@@ -55,7 +65,7 @@ TABLE: Final = (
             f"{_ENGINE}/test_engine_versions.py",
         ),
     ),
-    Row(8, "live equals backtest equals oracle", by_equality(short=(1, 4), full=(3, 12))),
+    Row(8, "live equals backtest equals oracle", by_equality(short=(1, 4), full=(2, 6))),
     Row(
         8,
         "the product equals the backtest",

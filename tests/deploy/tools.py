@@ -1,8 +1,8 @@
-"""Programs that judge what is under deploy/: each made once for a machine and kept in the user's cache directory.
+"""Programs that judge what is under deploy/, and toxiproxy: made once for a machine, in the user's cache directory.
 
-``helm``, ``kubeconform`` and Compose's loader are built from their Go modules, ``promtool`` and ``prometheus`` come out
-of Debian's package, which is unpacked and not installed. Where one cannot be had, the tests that want it say so and are
-skipped.
+``helm``, ``kubeconform``, toxiproxy and Compose's loader are built from their Go modules, ``promtool`` and
+``prometheus`` come out of Debian's package, which is unpacked and not installed. Where one cannot be had, the tests
+that want it say so and are skipped.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "stil
 MODULES = {
     "helm": "helm.sh/helm/v4/cmd/helm@v4.3.1",
     "compose-go": "github.com/compose-spec/compose-go/v2/cmd@v2.16.2",
+    "toxiproxy": "github.com/Shopify/toxiproxy/v2/cmd/server@v2.12.0",
     "kubeconform": "github.com/yannh/kubeconform/cmd/kubeconform@v0.8.0",
 }
 BUILD_SECONDS = 800

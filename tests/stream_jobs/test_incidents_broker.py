@@ -17,6 +17,8 @@ from tests.stream_jobs.conftest import eventually
 from tests.stream_jobs.findings import findings_log, undisturbed
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.stream_jobs.conftest import Broker
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(280)]
@@ -35,7 +37,7 @@ def alerts(broker: Broker) -> dict[tuple[str, int], bytes]:
 
 
 @pytest.mark.slow
-def test_kill_9_in_mid_stream_changes_no_alert(broker: Broker) -> None:
+def test_kill_9_in_mid_stream_changes_no_alert(broker: Broker, record_property: Callable[[str, object], None]) -> None:
     log = findings_log(HOPS, PARTITIONS)
     expected = undisturbed(log, PARTITIONS)
     assert len(expected) > 150
@@ -63,6 +65,7 @@ def test_kill_9_in_mid_stream_changes_no_alert(broker: Broker) -> None:
             kills += 1
             worker = broker.start("-m", "stream_jobs.incidents")
             time.sleep(draw.uniform(0.5, 5))
+    record_property("trials", kills)
     assert kills >= 3
     eventually(lambda: len(alerts(broker)) >= len(expected), 60, "the last alert")
     worker.send_signal(signal.SIGTERM)
