@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 from confluent_kafka import KafkaException
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
+from services.adapters.postgres.engine import describe, is_transient
 from services.errors import StillwatchError
 from services.telemetry.health import CheckResult
 from services.telemetry.logs import get_logger
@@ -65,3 +67,10 @@ def run_plainly(main: Callable[[], None]) -> None:
     except StillwatchError as error:
         get_logger().error("process.failed", reason=error.message, hint=error.hint, kind=type(error).__name__)
         raise SystemExit(error.exit_code) from None
+    except DBAPIError as error:
+        if not is_transient(error):
+            raise
+        # It was tried for minutes: the database is away, or refuses this process.
+        reason = f"the database does not serve this process: {describe(error)}"
+        get_logger().error("process.failed", reason=reason, kind=type(error).__name__)
+        raise SystemExit(1) from None

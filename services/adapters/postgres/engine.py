@@ -21,6 +21,16 @@ _TRANSIENT_STATES: Final = frozenset(
         "25P03",  # The session was ended for idling in a transaction.
     }
 )
+# What libpq says where it gets no session, and what that means.
+_NO_SESSION: Final = (
+    ("certificate verify failed", "the server's certificate is not to be trusted"),
+    ("server certificate for", "the server's certificate is another name's"),
+    ("root certificate file", "the authority's certificate is not where the URL says"),
+    ("does not support SSL", "the server speaks no TLS"),
+    ("password authentication failed", "the server refuses the login"),
+    ("no pg_hba.conf entry", "the server takes no such connection"),
+    ("Connection refused", "nothing listens there"),
+)
 
 
 def create_engine(
@@ -65,7 +75,14 @@ def is_transient(error: BaseException) -> bool:
 
 
 def describe(error: BaseException) -> str:
-    """Name an error for a log: class and SQLSTATE, never its text, which may quote a row."""
+    """Name an error for a log: class and SQLSTATE, never its text, which may quote a row.
+
+    Where no session came about, say why in words of ours: the library has no code for it.
+    """
     cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
     state = getattr(cause, "sqlstate", None)
-    return f"{type(cause).__name__} {state}" if state else type(cause).__name__
+    if state:
+        return f"{type(cause).__name__} {state}"
+    told = str(cause) if isinstance(cause, psycopg.OperationalError) else ""
+    why = next((f": {ours}" for theirs, ours in _NO_SESSION if theirs in told), "")
+    return f"{type(cause).__name__}{why}"

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -34,6 +36,7 @@ from services.adapters.embedded import ports
 from services.adapters.embedded.certificates import Authority
 from services.adapters.embedded.secured import ADMIN, SecuredKafka
 from services.adapters.kafka.topics import ClusterTopics
+from tests.integration.security.tls_postgres import TlsPostgres, program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,6 +45,7 @@ ROOT = Path(__file__).parents[3]
 TENANT = "acme"
 STRANGER = "stranger"  # It can log in, and no rule names it.
 EXPIRED = "expired"
+ROLES = ("stillwatch_writer", "stillwatch_api", "stillwatch_reader")
 MODULES = {
     "accounts": ["-m", "stream_jobs.accounts"],
     "pools": ["-m", "stream_jobs.pools"],
@@ -113,6 +117,25 @@ def secured(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> I
         yield broker
 
 
+@pytest.fixture(scope="module")
+def database(authority: Authority) -> Iterator[TlsPostgres]:
+    """A database with TLS, migrated by its owner, with a user for each role."""
+    program("postgres")
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o711)  # The server may be another account's, and must get through to its data.
+    server = TlsPostgres(folder, authority)
+    try:
+        server.start()
+        environment = {**os.environ, "STILLWATCH_DATABASE_URL": server.url("owner")}
+        subprocess.run([sys.executable, "-m", "alembic", "upgrade", "head"], cwd=ROOT, env=environment, check=True)
+        for role in ROLES:
+            server.add_user(f"{role}_user", role)
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(folder)
+
+
 @dataclass
 class Running:
     """A process of the product under a principal; all that it says is kept."""
@@ -142,9 +165,9 @@ class Running:
             assert time.monotonic() < deadline, self.said()
             time.sleep(0.25)
 
-    def await_assignment(self, seconds: float = 90) -> None:
+    def await_ready(self, check: str, seconds: float = 90) -> None:
         deadline = time.monotonic() + seconds
-        while not self.ready("alerts"):
+        while not self.ready(check):
             assert self.process.poll() is None, self.said()
             assert time.monotonic() < deadline, self.said()
             time.sleep(0.25)

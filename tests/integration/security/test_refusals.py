@@ -88,7 +88,7 @@ def test_a_right_that_is_taken_away_ends_a_process_that_had_it(
 ) -> None:
     environment = {"STILLWATCH_DATABASE_URL": database_url, **secured.environment("sink")}
     with running("sink", tmp_path, environment) as sink:
-        sink.await_assignment()
+        sink.await_ready("alerts")
         with secured.withheld("sink", "alerts"):
             sink.await_refusal("authorization")
             assert sink.end() == 1
