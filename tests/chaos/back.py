@@ -15,7 +15,6 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
-from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
@@ -45,6 +44,7 @@ from tests.integration.database.samples import NOW, make_alert
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 TORN: Final = "torn"
 CALM: Final = "calm"
