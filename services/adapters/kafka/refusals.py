@@ -114,12 +114,14 @@ class Refusals:
         )
         for name, answer in answers.items():
             try:
-                lacking = needed[name] - set(answer.result().authorized_operations or ())
+                allowed = answer.result().authorized_operations
             except KafkaException as failure:
                 if self.note(failure.args[0]) is None:
                     continue
                 lacking = needed[name]
             else:
+                # Whoever may read or write may describe, so nothing at all is a broker that does not tell.
+                lacking = needed[name] - set(allowed) if allowed else set()
                 if lacking:
                     self._counters["authorization"].inc()
             if lacking:
