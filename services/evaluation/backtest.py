@@ -119,12 +119,12 @@ class Backtest:
 
 
 def last_revisions(alerts: Iterable[Alert]) -> list[Alert]:
-    """Give the last revision of each alert, in the order of their first ones."""
+    """Give the last revision of each alert by event time, then id, as ``alerts export`` does."""
     newest: dict[str, Alert] = {}
     for alert in alerts:
         if alert.alert_id not in newest or alert.revision >= newest[alert.alert_id].revision:
             newest[alert.alert_id] = alert
-    return list(newest.values())
+    return sorted(newest.values(), key=lambda alert: (alert.event_time, alert.alert_id))
 
 
 def write_alerts(path: Path, alerts: Iterable[Alert]) -> None:
