@@ -25,7 +25,7 @@ from detection.outcomes import Evidence, Finding, Member
 from detection.state.bounds import outdated
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from detection.config import DetectionConfig
 
@@ -108,7 +108,8 @@ class Kindred:
             for account, one in sorted(self.state.pursuits.get(settings, {}).items())
             if one.nats.get(purpose, 0.0) > self._prior
         }
-        if len({one.customer for one in mine.values()}) < LEAST_CUSTOMERS:
+        customers = len({one.customer for one in mine.values()})
+        if customers < LEAST_CUSTOMERS:
             return None
         together = sum(self._beyond(one, purpose) for one in mine.values())
         nats = max(together, *(one.nats[purpose] for one in mine.values()))
@@ -116,6 +117,10 @@ class Kindred:
             return None
         score = round(nats / self._bound * lane.threshold, _DIGITS)
         requests = sum(one.requests for one in mine.values())
+
+        def mean(share: Callable[[Pursuit], float]) -> float:
+            return round(sum(share(one) * one.requests for one in mine.values()) / requests, _DIGITS)
+
         time = rfc3339((hop + 1) * self._config.clocking.hop_ms)
         return Finding(
             finding_id=digest_hex(DETECTOR, settings, purpose, hop, self._config.version),
@@ -127,14 +132,14 @@ class Kindred:
             event_time=time,
             score=score,
             threshold=lane.threshold,
-            customers=len({one.customer for one in mine.values()}),
+            customers=customers,
             requests=requests,
-            verified_share=round(sum(one.verified * one.requests for one in mine.values()) / requests, _DIGITS),
-            young_share=round(sum(one.young * one.requests for one in mine.values()) / requests, _DIGITS),
+            verified_share=mean(lambda one: one.verified),
+            young_share=mean(lambda one: one.young),
             evidence=[
                 Evidence(
                     feature=purpose,
-                    actual=round(sum(one.shares[purpose] * one.requests for one in mine.values()) / requests, _DIGITS),
+                    actual=mean(lambda one: one.shares[purpose]),
                     expected=max(one.honest[purpose] for one in mine.values()),
                     weight=score,
                 )

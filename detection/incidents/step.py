@@ -233,11 +233,11 @@ class IncidentsStep:
     def _close(self, hop: int) -> None:
         self._forget_quiet(hop)
         waiting = self._waiting.pop(hop, {}).values()
-        facts = sorted((one for one in waiting if one.detector in _FACTS), key=lambda one: one.finding_id)
+        coincidences = sorted((one for one in waiting if one.detector == COINCIDENCE), key=lambda one: one.finding_id)
         draws = [one for one in waiting if is_drawn(one)]
         findings = [one for one in waiting if one.detector not in _FACTS and not is_drawn(one)]
-        findings += self._links.close(hop, [one for one in facts if one.detector == COINCIDENCE])
-        findings += self._kindred.close(hop, [one for one in facts if one.detector == PURSUED])
+        findings += self._links.close(hop, coincidences)
+        findings += self._kindred.close(hop, [one for one in waiting if one.detector == PURSUED])
         touched: dict[str, None] = {}
         for finding in sorted(findings, key=_precedence):
             if self._lanes[finding.lane].shadow:

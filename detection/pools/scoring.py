@@ -48,7 +48,7 @@ _BY_DESIGN: Final = [int(family) for family, fact in FAMILIES.items() if fact.sh
 _EXCHANGEABLE: Final = np.array([feature.exchangeability for feature in _FEATURES])
 # That nobody carries a conversation on is no likeness of one customer to another: it never speaks for a crowd.
 _LIKENESS: Final = np.array([feature.exchangeability and feature.aspect != "conversation" for feature in _FEATURES])
-# Of a score: where strangers share the attribute by design, it must be mostly that they are interchangeable.
+# Of a score: how much must be likeness, twice as much where strangers share the attribute by design.
 _EXCHANGEABLE_SHARE: Final = 0.15
 _EXCHANGEABLE_SHARE_BY_DESIGN: Final = 0.3
 
